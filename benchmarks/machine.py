@@ -1,0 +1,32 @@
+"""What every benchmark records about where and with what it ran."""
+
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dcpi_core import __version__
+from dcpi_core.compute import Runtime, machine
+
+
+def describe(runtime: Runtime) -> dict[str, Any]:
+    """Machine, versions and commit, as JSON."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607 - whichever git is installed
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parent,
+    )
+    return {
+        "machine": machine(),
+        "device": str(runtime.device),
+        "threads": runtime.threads,
+        "engine": runtime.description,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "dcpi": __version__,
+        "commit": commit.stdout.strip(),
+    }

@@ -1,0 +1,35 @@
+"""Dataset condensation with privileged information.
+
+>>> import dcpi_core as dcpi
+>>> bundle = dcpi.load("bundle/")        # a directory or a zip; every checksum is verified
+>>> network = bundle.fit()               # the recipe of the bundle, privileged labels included
+
+Names are resolved on first use, so that importing ``dcpi_core.spec`` stays free of torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from dcpi_core.bundle import load
+    from dcpi_core.evaluation.measure import accuracy as evaluate
+    from dcpi_core.pipeline import run as condense
+    from dcpi_core.training import fit
+
+__all__ = ["__version__", "condense", "evaluate", "fit", "load"]
+
+_HOMES = {
+    "condense": ("dcpi_core.pipeline", "run"),
+    "evaluate": ("dcpi_core.evaluation.measure", "accuracy"),
+    "fit": ("dcpi_core.training", "fit"),
+    "load": ("dcpi_core.bundle", "load"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    return getattr(import_module(module), attribute)

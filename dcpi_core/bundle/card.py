@@ -1,0 +1,220 @@
+"""The dataset card: ``README.md`` with the front matter that dataset hubs read."""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from dcpi_core.spec.manifest import Manifest, Privileged
+from dcpi_core.spec.report import Arm, Report
+
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+_REDISTRIBUTION = {
+    "yes": "The source's terms allow redistribution.",
+    "no": "**The source's terms do not allow redistribution: do not publish this bundle.**",
+    "unclear": "Whether the source may be redistributed is unclear: check before you publish.",
+}
+
+_KINDS = {
+    "soft": "a probability for every class, which replaces the hard label in training",
+    "feature": "the feature map that a student's last block should produce for the image",
+}
+
+
+def render_card(manifest: Manifest, report: Report) -> str:
+    """The text of ``README.md``."""
+    sections = [
+        _front_matter(manifest),
+        f"# {_plain(manifest.name)}",
+        _summary(manifest),
+        "![condensed images](previews/grid.png)",
+        "## Accuracy\n\n" + _accuracy(report),
+        "## Bytes\n\n" + _bytes(manifest),
+        "## How to train on it\n\n" + _training(manifest),
+        "## How it was made\n\n" + _making(manifest),
+        "## Licence and citation\n\n" + _licence(manifest),
+        "## Limits\n\n" + _limits(manifest, report),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _front_matter(manifest: Manifest) -> str:
+    count = manifest.budget.num_images
+    size = next((name for limit, name in _SIZES if count < limit), "n>1M")
+    license_ = manifest.source.license
+    fields: dict[str, Any] = {
+        "pretty_name": manifest.name,
+        "license": "other",
+        "license_name": license_.name,
+        **({"license_link": license_.url} if license_.url else {}),
+        "task_categories": ["image-classification"],
+        "size_categories": [size],
+        "source_datasets": [manifest.source.dataset],
+        "tags": ["dataset-condensation", "privileged-information", manifest.method.base.name],
+    }
+    # JSON is valid YAML, and quoting everything leaves nothing to the imagination of a parser.
+    lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items()]
+    return "\n".join(["---", *lines, "---"])
+
+
+def _summary(manifest: Manifest) -> str:
+    budget, source = manifest.budget, manifest.source
+    kind = "learned" if manifest.images.learned else "selected original"
+    privileged = _listing([part.type for part in manifest.privileged])
+    tail = f", with {privileged} labels as privileged information" if privileged else ""
+    return (
+        f"{budget.num_images:,} {kind} images ({budget.images_per_class} per class, "
+        f"{100 * budget.effective_fraction:.3g} % of {source.num_train:,}) that stand for the "
+        f"training set of {_plain(source.title)}{tail}. A network trained on them alone should "
+        "come as close as possible to one trained on everything."
+    )
+
+
+def _accuracy(report: Report) -> str:
+    head = "| training set | network | images | bytes | accuracy (%) | std | n | runs (%) |\n"
+    rule = "|---|---|---:|---:|---:|---:|---:|---|\n"
+    rows = "\n".join(_arm_row(arm) for arm in report.arms)
+    note = (
+        f"\n\nTop-1 on {report.num_test:,} test images after the last epoch. Protocol "
+        f"`{report.protocol}`, {report.epochs} epochs; std is the sample standard deviation; arms "
+        "share their seeds, run by run."
+    )
+    return head + rule + rows + note + _differences(report)
+
+
+def _arm_row(arm: Arm) -> str:
+    runs = " ".join(f"{100 * run:.2f}" for run in arm.runs)
+    std = f"{100 * arm.std:.2f}" if arm.n > 1 else "-"
+    cells = [_plain(arm.title), arm.network, f"{arm.num_images:,}", f"{arm.train_bytes:,}"]
+    return f"| {' | '.join(cells)} | {100 * arm.mean:.2f} | {std} | {arm.n} | {runs} |"
+
+
+def _differences(report: Report) -> str:
+    lines = []
+    for item in report.differences:
+        error = "" if item.standard_error is None else f" ± {100 * item.standard_error:.2f}"
+        lines.append(
+            f"- {item.arm} against {item.against} ({item.network}): "
+            f"{100 * item.mean:+.2f}{error} points (paired, standard error, n = {item.n})"
+        )
+    return "\n\n" + "\n".join(lines) if lines else ""
+
+
+def _bytes(manifest: Manifest) -> str:
+    counts = manifest.budget.bytes
+    parts = [("images", counts.images), ("hard labels", counts.labels)]
+    parts += [(f"{name} labels", size) for name, size in sorted(counts.privileged.items())]
+    parts.append(("**total**", counts.total))
+    rows = "\n".join(
+        f"| {name} | {size:,} | {size / manifest.budget.num_images:,.0f} |" for name, size in parts
+    )
+    return f"| part | bytes | per image |\n|---|---:|---:|\n{rows}"
+
+
+def _training(manifest: Manifest) -> str:
+    recipe, rate = manifest.recipe, manifest.recipe.optimizer
+    return (
+        "```python\n"
+        "import dcpi_core as dcpi\n\n"
+        'bundle = dcpi.load(".")              # checks every sha256; no pickle anywhere\n'
+        f"network = bundle.build_network()     # {recipe.network.name}\n"
+        "bundle.fit(network, seed=0)          # the recipe of manifest.json, all labels used\n"
+        "print(bundle.evaluate(network, test))\n"
+        "```\n\n"
+        "Without DCPI: `python train.py --test test.npz` needs torch, numpy and safetensors alone. "
+        f"Make the test file with `dcpi test-data {manifest.source.dataset} --out test.npz`.\n\n"
+        f"The recipe: SGD, rate {rate.lr:g}, momentum {rate.momentum:g}, weight decay "
+        f"{rate.weight_decay:g}, batch {recipe.batch_size}, {recipe.passes} passes; after pass "
+        f"{recipe.schedule.after_epoch_index + 1} the rate is multiplied by "
+        f"{recipe.schedule.factor:g} and the optimiser made anew; no augmentation.\n\n"
+        "Pixels: `images` in `data.safetensors` are float32 and already normalised; a test image "
+        f"goes through `(pixel / 255 - mean) / std` with mean {_numbers(manifest, 'mean')} and std "
+        f"{_numbers(manifest, 'std')}."
+    )
+
+
+def _numbers(manifest: Manifest, name: str) -> str:
+    values: Sequence[float] = getattr(manifest.preprocess.normalize, name)
+    return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"
+
+
+def _making(manifest: Manifest) -> str:
+    method = manifest.method
+    lines = [
+        f"- base method `{method.base.name}` with {_options(method.base.options)}",
+        *(
+            f"- privileged type `{part.name}` with {_options(part.options)}"
+            for part in method.privileged
+        ),
+        f"- network {method.network}, seed {method.seed}, dcpi {manifest.versions.dcpi}, "
+        f"torch {manifest.versions.torch}",
+        f"- spec sha256 `{manifest.spec_sha256}`",
+        "- `dcpi condense spec.json --out DIR` makes it again",
+    ]
+    return "\n".join([*lines, *_labels(manifest.privileged)])
+
+
+def _labels(parts: Iterable[Privileged]) -> list[str]:
+    return [
+        f"- `{tensor.name}` {tensor.dtype} {list(tensor.shape)}: "
+        + _KINDS.get(part.type, f"{part.type} labels")
+        for part in parts
+        for tensor in part.tensors
+    ]
+
+
+def _options(options: dict[str, Any]) -> str:
+    if not options:
+        return "no options"
+    return ", ".join(f"`{key}` = {_plain(json.dumps(value))}" for key, value in options.items())
+
+
+def _licence(manifest: Manifest) -> str:
+    source = manifest.source
+    name = _plain(source.license.name)
+    link = f" ({source.license.url})" if source.license.url else ""
+    text = f"Source: {_plain(source.title)}, licence: {name}{link}. "
+    text += _REDISTRIBUTION[source.license.redistributable]
+    if not manifest.images.learned:
+        text += " The images here are originals of the source, so its licence is theirs."
+    if source.citation:
+        # Indented, not fenced: no content can end an indented block early.
+        text += "\n\nCite the source:\n\n" + _indented(source.citation)
+    return text
+
+
+def _limits(manifest: Manifest, report: Report) -> str:
+    lines = [
+        f"- Measured with {_listing(sorted({arm.network for arm in report.arms}))} only; other "
+        "networks and other tasks may gain less.",
+        "- Not for conclusions about the people or things pictured: condensation keeps what "
+        "separates the classes and may amplify biases of the source.",
+    ]
+    if manifest.images.learned:
+        lines.append(
+            "- Learned images lie outside the displayable range "
+            f"({manifest.images.value_range[0]:.2f} to {manifest.images.value_range[1]:.2f} in "
+            "normalised units); the previews are clamped, so train on `data.safetensors`."
+        )
+    return "\n".join([*lines, *(f"- {_plain(note)}" for note in report.notes)])
+
+
+def _plain(text: str) -> str:
+    """``text`` on one line with nothing that Markdown or HTML would act on."""
+    for character in "\\`*_[]<>|#":
+        text = text.replace(character, f"\\{character}")
+    return " ".join(text.split())
+
+
+def _indented(text: str) -> str:
+    return "\n".join("    " + line for line in text.strip().splitlines())
+
+
+def _listing(names: Sequence[str]) -> str:
+    return (
+        names[0]
+        if len(names) == 1
+        else ", ".join(names[:-1]) + " and " + names[-1]
+        if names
+        else ""
+    )

@@ -1,0 +1,169 @@
+"""Train on this condensed dataset and compare with its report. Needs torch, numpy, safetensors.
+
+python train.py --test test.npz          # uint8 images (n, C, H, W) and int64 labels (n,)
+python train.py --test test.safetensors  # tensors test_images and test_labels
+"""
+
+# ruff: noqa: T201, TID251
+# mypy: disable-error-code="no-untyped-call, no-any-return"
+
+import argparse
+import hashlib
+import json
+import re
+import sys
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+HERE = Path(__file__).resolve().parent
+
+
+class ConvNet(nn.Module):
+    """Blocks of convolution, instance norm, ReLU and average pooling, then one linear layer."""
+
+    def __init__(self, depth: int, network: dict[str, Any]) -> None:
+        super().__init__()
+        width = network["options"].get("width", 128)
+        channels = network["in_channels"]
+        # The literature pads gray 28 x 28 images to 32 x 32 in the first convolution.
+        gray = channels == 1 and network["image_size"] == [28, 28]
+        padding = [3 if gray else 1] + [1] * (depth - 1)
+        layers: list[nn.Module] = []
+        for pad in padding:
+            layers += [nn.Conv2d(channels, width, 3, padding=pad), nn.GroupNorm(width, width)]
+            layers += [nn.ReLU(), nn.AvgPool2d(2)]
+            channels = width
+        self.blocks = nn.Sequential(*layers)
+        with torch.no_grad():
+            probe = self.blocks(torch.zeros(1, network["in_channels"], *network["image_size"]))
+        self.classifier = nn.Linear(probe.numel(), network["num_classes"])
+
+    def features(self, images: Tensor) -> Tensor:
+        return self.blocks(images)
+
+    def classify(self, features: Tensor) -> Tensor:
+        return self.classifier(features.flatten(1))
+
+
+def read_bundle() -> tuple[dict[str, Any], dict[str, Tensor], dict[str, dict[str, Any]]]:
+    """The manifest, the tensors, and the settings of each kind of privileged labels."""
+    manifest = json.loads((HERE / "manifest.json").read_text(encoding="utf-8"))
+    raw = (HERE / "data.safetensors").read_bytes()
+    listed = {entry["path"]: entry["sha256"] for entry in manifest["files"]}
+    if hashlib.sha256(raw).hexdigest() != listed["data.safetensors"]:
+        sys.exit("data.safetensors does not match its sha256 in manifest.json")
+    privileged = {part["type"]: part["settings"] for part in manifest["privileged"]}
+    unknown = privileged.keys() - {"soft", "feature"}
+    if unknown or privileged.get("feature", {}).get("layer", "final") != "final":
+        sys.exit("train.py knows soft labels and final-layer features only: use `dcpi train`")
+    return manifest, load(raw), privileged
+
+
+def build(network: dict[str, Any]) -> ConvNet:
+    """The student of the recipe with torch's default initialisation."""
+    found = re.fullmatch(r"ConvNetD(\d+)", network["name"])
+    if found is None:
+        sys.exit(f"train.py builds ConvNetD<depth> only: use `dcpi train` for {network['name']}")
+    return ConvNet(int(found[1]), network)
+
+
+def objective(
+    network: ConvNet, batch: dict[str, Tensor], privileged: dict[str, dict[str, Any]]
+) -> Tensor:
+    """CE(logits, y) + lambda * MSE(features, f*) + beta * CE(classify(f*), y)."""
+    features = network.features(batch["images"])
+    target = batch["soft.probabilities"] if "soft" in privileged else batch["labels"]
+    loss = F.cross_entropy(network.classify(features), target)
+    if "feature" in privileged:
+        settings, values = privileged["feature"], batch["feature.values"].float()
+        loss = loss + settings["regression_weight"] * F.mse_loss(features, values)
+        if settings["task_weight"]:
+            logits = network.classify(values)
+            loss = loss + settings["task_weight"] * F.cross_entropy(logits, batch["labels"])
+    return loss
+
+
+def train(
+    recipe: dict[str, Any], data: dict[str, Tensor], privileged: dict[str, dict[str, Any]]
+) -> ConvNet:
+    """One student, by the recipe of the manifest."""
+    network = build(recipe["network"]).to(data["images"].device)
+    settings, schedule = recipe["optimizer"], recipe["schedule"]
+    momentum, decay, rate = settings["momentum"], settings["weight_decay"], settings["lr"]
+    optimizer = torch.optim.SGD(network.parameters(), rate, momentum, weight_decay=decay)
+    for epoch in range(recipe["passes"]):
+        order = torch.randperm(len(data["labels"])).to(data["images"].device)
+        for index in order.split(recipe["batch_size"]):
+            batch = {name: tensor[index] for name, tensor in data.items()}
+            optimizer.zero_grad()
+            objective(network, batch, privileged).backward()
+            optimizer.step()
+        if epoch == schedule["after_epoch_index"]:
+            # A new optimiser, as published: the momentum is lost with the old one.
+            rate *= schedule["factor"]
+            optimizer = torch.optim.SGD(network.parameters(), rate, momentum, weight_decay=decay)
+    return network
+
+
+@torch.no_grad()
+def accuracy(network: ConvNet, images: Tensor, labels: Tensor) -> float:
+    """Share of correctly classified test images."""
+    pairs = zip(images.split(256), labels.split(256), strict=True)
+    hits = sum(int((network.classify(network.features(x)).argmax(1) == y).sum()) for x, y in pairs)
+    return hits / len(labels)
+
+
+def read_pixels(path: Path) -> tuple[Tensor, Tensor]:
+    """uint8 test images and their labels."""
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as archive:
+            return torch.from_numpy(archive["images"]), torch.from_numpy(archive["labels"])
+    tensors = load(path.read_bytes())
+    return tensors["test_images"], tensors["test_labels"]
+
+
+def normalised(images: Tensor, normalize: dict[str, list[float]]) -> Tensor:
+    """Test images as the stored ones are."""
+    mean, std = (torch.tensor(normalize[key]).view(1, -1, 1, 1) for key in ("mean", "std"))
+    return (images.float() / 255 - mean) / std
+
+
+def summary(runs: list[float]) -> str:
+    """Mean, standard deviation and raw runs in percent."""
+    spread = stdev(runs) if len(runs) > 1 else 0.0
+    raw = " ".join(f"{100 * run:.2f}" for run in runs)
+    return f"{100 * fmean(runs):.2f} +- {100 * spread:.2f} % (n={len(runs)}: {raw})"
+
+
+def main() -> None:
+    """Train one student per seed and print the accuracies beside the reported ones."""
+    parser = argparse.ArgumentParser(description="Train on this condensed dataset.")
+    parser.add_argument("--test", type=Path, required=True, help="test.npz or *.safetensors")
+    parser.add_argument("--seeds", type=int, nargs="+", help="default: those of the report")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    args = parser.parse_args()
+    manifest, tensors, privileged = read_bundle()
+    recipe = manifest["recipe"]
+    data = {k: v.to(args.device) for k, v in tensors.items() if k != "source_indices"}
+    pixels, classes = read_pixels(args.test)
+    images = normalised(pixels, manifest["preprocess"]["normalize"]).to(args.device)
+    labels = classes.long().to(args.device)
+    runs = []
+    for seed in args.seeds or recipe["seeds"]:
+        torch.manual_seed(seed)
+        runs.append(accuracy(train(recipe, data, privileged), images, labels))
+        print(f"seed {seed}: {100 * runs[-1]:.2f} %", flush=True)
+    print(f"measured: {summary(runs)}")
+    if recipe["reported"]:
+        print(f"reported: {summary(recipe['reported'])}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""``dcpi train``, ``verify`` and ``test-data``: work with a bundle that is already there."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dcpi_core.cli import asking, screen, sources
+from dcpi_core.cli.table import Row, accuracy_table, rows_of
+
+BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="directory or zip")]
+Student = Annotated[
+    str | None,
+    typer.Option("--network", help="default: the network of the recipe", show_default=False),
+]
+Repeats = Annotated[
+    int | None,
+    typer.Option("--repeats", min=1, max=100, help="default: as many as in the report"),
+]
+TestFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--test",
+        help="test images from `dcpi test-data`; default: the source dataset's test split",
+        exists=True,
+        dir_okay=False,
+        show_default=False,
+    ),
+]
+
+
+def train(
+    bundle: BundlePath,
+    network: Student = None,
+    repeats: Repeats = None,
+    test: TestFile = None,
+    archive: asking.ArchiveFile = None,
+    image_size: asking.ImageSize = None,
+    data_root: asking.DataRoot = None,
+    cache: asking.Cache = asking.CACHE,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda")] = "auto",
+    as_json: asking.AsJson = False,
+) -> None:
+    """Train students on a bundle, test them, and compare with the bundle's report."""
+    from dcpi_core.bundle import load
+
+    loaded = load(bundle)
+    name = network or loaded.manifest.recipe.network.name
+    origin = sources.Origin(archive, image_size, data_root, cache)
+    split = sources.read_test(origin, loaded.spec.dataset, test)
+    first, count = loaded.report.seeds[0], repeats or len(loaded.report.seeds)
+    runs: list[float] = []
+    with screen.PhaseBars(quiet=as_json) as bars:
+        for number in range(count):
+            bars.show("train", number, count, f"{name}, seed {first + number}")
+            student = loaded.build_network(name, seed=first + number)
+            loaded.fit(student, seed=first + number, device=device)
+            runs.append(loaded.evaluate(student, split, device))
+        bars.show("train", count, count)
+    size = loaded.manifest.budget.bytes.total
+    rows = rows_of(loaded.report)
+    rows.append(Row("measured", "this bundle, trained now", name, tuple(runs), size))
+    if as_json:
+        screen.print_json(
+            {"network": name, "seeds": [first + i for i in range(count)], "runs": runs}
+        )
+    else:
+        screen.out().print(accuracy_table(rows, loaded.manifest.name))
+
+
+def verify(bundle: BundlePath, as_json: asking.AsJson = False) -> None:
+    """Check every file, digest, shape and value of a bundle; exit status 1 if one is wrong."""
+    from dcpi_core.bundle import verify as checks_of
+
+    checks = checks_of(bundle)
+    passed = all(check.passed for check in checks)
+    if as_json:
+        screen.print_json({"passed": passed, "checks": [vars(check) for check in checks]})
+    else:
+        for check in checks:
+            mark, style = ("ok  ", "green") if check.passed else ("FAIL", "bold red")
+            screen.out().print(mark, style=style, end=" ")
+            screen.out().print(f"{check.name}: {check.detail}", markup=False)
+    if not passed:
+        raise typer.Exit(1)
+
+
+def export_test(
+    dataset: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="a published dataset")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="the .npz file to write")] = Path("test.npz"),
+    archive: asking.ArchiveFile = None,
+    image_size: asking.ImageSize = None,
+    data_root: asking.DataRoot = None,
+    cache: asking.Cache = asking.CACHE,
+) -> None:
+    """Write the test split as `test.npz`, for the train.py inside a bundle."""
+    import numpy as np
+
+    source = sources.read_source(sources.Origin(archive, image_size, data_root, cache), dataset)
+    with out.open("wb") as stream:
+        np.savez(stream, images=source.test.images.numpy(), labels=source.test.labels.numpy())
+    screen.out().print(f"{len(source.test)} test images: {out}", markup=False)

@@ -1,0 +1,60 @@
+"""``dcpi estimate``: what a job would cost. Imports no torch, unless an archive must be read."""
+
+from rich.table import Table
+
+from dcpi_core.cli import asking, screen, sources
+from dcpi_core.spec.estimate import Estimate
+from dcpi_core.spec.estimate import estimate as estimate_of
+
+
+def estimate(
+    spec: asking.SpecFile = None,
+    dataset: asking.DatasetName = None,
+    fraction: asking.FractionText = None,
+    images_per_class: asking.PerClass = None,
+    method: asking.MethodName = None,
+    pi: asking.PiNames = None,
+    network: asking.NetworkName = None,
+    seed: asking.SeedNumber = None,
+    settings: asking.Settings = None,
+    archive: asking.ArchiveFile = None,
+    image_size: asking.ImageSize = None,
+    cache: asking.Cache = asking.CACHE,
+    as_json: asking.AsJson = False,
+) -> None:
+    """Say what a job would cost, without running it."""
+    asked = asking.Asked(
+        spec, dataset, fraction, images_per_class, method, pi, network, seed, settings
+    )
+    origin = sources.Origin(archive, image_size, cache=cache)
+    prepared = sources.prepare(origin, dataset, quiet=as_json)
+    found = estimate_of(asking.read_spec(asked, prepared.facts if prepared else None))
+    if as_json:
+        screen.print_json(found.model_dump(mode="json"))
+    else:
+        screen.out().print(_table(found))
+
+
+def _table(found: Estimate) -> Table:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_row(
+        "images",
+        f"{found.num_images:,} ({found.images_per_class} per class, "
+        f"{100 * found.effective_fraction:.3g} % of the training set)",
+    )
+    parts = [f"{name} {size:,}" for name, size in found.bytes.items() if name != "total"]
+    table.add_row("bytes", f"{found.bytes['total']:,} ({', '.join(parts)})")
+    if found.equivalent_images_per_class is not None:
+        table.add_row(
+            "same bytes", f"{found.equivalent_images_per_class:g} images per class without labels"
+        )
+    for kind, (fastest, slowest) in found.seconds.items():
+        table.add_row(f"time, {kind}", f"{_duration(fastest)} to {_duration(slowest)}")
+    return table
+
+
+def _duration(seconds: float) -> str:
+    for limit, unit, size in ((120, "s", 1), (7200, "min", 60)):
+        if seconds < limit:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,47 @@
+"""``dcpi``: condense, train and verify here; submit to and pull from a service.
+
+Commands import what they need when they run, so that help and the commands that only talk to a
+service start without torch.
+"""
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from dcpi_core.cli import bundles, estimating, offline, remote, serving
+from dcpi_core.cli.screen import print_error
+from dcpi_core.spec.errors import DcpiError
+
+
+class ErrorsInOneLine(TyperGroup):
+    """Turns a deliberate error into one line and exit status 2; a bug keeps its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DcpiError as error:
+            print_error(error)
+            raise typer.Exit(2) from None
+
+
+app = typer.Typer(
+    cls=ErrorsInOneLine,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Condense a dataset, learn privileged information for it, and measure what it is worth.",
+)
+app.command("condense")(offline.condense)
+app.command("estimate")(estimating.estimate)
+app.command("train")(bundles.train)
+app.command("verify")(bundles.verify)
+app.command("test-data")(bundles.export_test)
+app.command("submit")(remote.submit)
+app.command("pull")(remote.pull)
+app.command("serve", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+    serving.serve
+)
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,137 @@
+"""``dcpi condense``: a whole job on this machine, without a service."""
+
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dcpi_core.cli import asking, screen, sources
+from dcpi_core.cli.table import accuracy_table, rows_of
+from dcpi_core.spec.errors import InvalidInput
+from dcpi_core.spec.job import JobSpec
+from dcpi_core.spec.progress import Stopped, StopSignal
+
+INTERRUPTED = 130
+
+OutDir = Annotated[Path, typer.Option("--out", help="directory for the bundle; must not exist yet")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
+
+
+def condense(
+    out: OutDir,
+    spec: asking.SpecFile = None,
+    dataset: asking.DatasetName = None,
+    fraction: asking.FractionText = None,
+    images_per_class: asking.PerClass = None,
+    method: asking.MethodName = None,
+    pi: asking.PiNames = None,
+    network: asking.NetworkName = None,
+    seed: asking.SeedNumber = None,
+    settings: asking.Settings = None,
+    archive: asking.ArchiveFile = None,
+    image_size: asking.ImageSize = None,
+    data_root: asking.DataRoot = None,
+    cache: asking.Cache = asking.CACHE,
+    device: Device = "auto",
+    as_json: asking.AsJson = False,
+) -> None:
+    """Condense a dataset here and write the bundle.
+
+    Ctrl-C stops at the next safe point; the same command then continues from there.
+    """
+    asked = asking.Asked(
+        spec, dataset, fraction, images_per_class, method, pi, network, seed, settings
+    )
+    _refuse_existing(out)
+    origin = sources.Origin(archive, image_size, data_root, cache)
+    prepared = sources.prepare(origin, dataset, quiet=as_json)
+    job = asking.read_spec(asked, prepared.facts if prepared else None)
+    place = _Place(out, origin, prepared.path if prepared else None, device)
+    _run(job, place, screen.PhaseBars(quiet=as_json))
+    _show(out, as_json)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a job reads and writes; its checkpoint lies beside the bundle to be."""
+
+    out: Path
+    origin: sources.Origin
+    dataset_file: Path | None
+    device: str
+
+    @property
+    def workspace(self) -> Path:
+        return self.out.with_name(self.out.name + ".work")
+
+
+def _run(job: JobSpec, place: _Place, bars: screen.PhaseBars) -> None:
+    from dcpi_core.pipeline import Workplace, run
+
+    workplace = Workplace(
+        workspace=place.workspace,
+        assets=place.origin.cache / "assets",
+        data_root=place.origin.data_root,
+        dataset_file=place.dataset_file,
+    )
+    place.workspace.mkdir(parents=True, exist_ok=True)
+    try:
+        with bars, _stop_on_interrupt() as stop:
+            bundle = run(job, workplace, progress=bars, stop=stop, device=place.device)
+    except Stopped:
+        screen.err().print(
+            f"stopped; {place.workspace} holds everything done so far; the same command continues",
+            markup=False,
+        )
+        raise typer.Exit(INTERRUPTED) from None
+    if place.out.exists():
+        place.out.rmdir()
+    shutil.move(bundle, place.out)
+    shutil.rmtree(place.workspace)
+
+
+@contextmanager
+def _stop_on_interrupt() -> Iterator[StopSignal]:
+    """A signal that turns true on the first Ctrl-C; the second one interrupts at once."""
+    asked = threading.Event()
+
+    def ask(number: int, frame: Any) -> None:  # noqa: ARG001 - the signature of a handler
+        asked.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        screen.err().print("stopping at the next safe point; Ctrl-C again to stop at once")
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _refuse_existing(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InvalidInput(f"{str(out)!r} exists already; name another directory with --out")
+
+
+def _show(directory: Path, as_json: bool) -> None:
+    from dcpi_core.bundle import load
+
+    bundle = load(directory)
+    if as_json:
+        screen.print_json(
+            {
+                "bundle": str(directory),
+                "id": bundle.manifest.id,
+                "spec_sha256": bundle.manifest.spec_sha256,
+                "report": bundle.report.model_dump(mode="json"),
+            }
+        )
+        return
+    console = screen.out()
+    console.print(accuracy_table(rows_of(bundle.report), bundle.manifest.name))
+    console.print(f"bundle: {directory}", markup=False)

@@ -1,0 +1,139 @@
+"""``dcpi submit`` and ``dcpi pull``: talk to a service. Imports no torch."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dcpi_core.cli import asking, screen
+from dcpi_core.cli.table import accuracy_table, rows_of
+from dcpi_core.client import Client
+from dcpi_core.client.models import Job
+
+INTERRUPTED = 130
+
+Server = Annotated[
+    str, typer.Option("--server", envvar="DCPI_SERVER", help="address of the service")
+]
+ApiKey = Annotated[
+    str | None,
+    typer.Option("--api-key", envvar="DCPI_API_KEY", help="bearer token", show_default=False),
+]
+LOCAL = "http://127.0.0.1:8000"
+
+
+def submit(
+    spec: asking.SpecFile = None,
+    dataset: asking.DatasetName = None,
+    fraction: asking.FractionText = None,
+    images_per_class: asking.PerClass = None,
+    method: asking.MethodName = None,
+    pi: asking.PiNames = None,
+    network: asking.NetworkName = None,
+    seed: asking.SeedNumber = None,
+    settings: asking.Settings = None,
+    archive: asking.ArchiveFile = None,
+    image_size: asking.ImageSize = None,
+    server: Server = LOCAL,
+    api_key: ApiKey = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="download the bundle to here", show_default=False)
+    ] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="print the job's id and leave")] = False,
+    as_json: asking.AsJson = False,
+) -> None:
+    """Send a job to a service, watch it, and fetch what it made.
+
+    Ctrl-C leaves the job running. The exit status is 1 if the job did not succeed.
+    """
+    asked = asking.Asked(
+        spec, dataset, fraction, images_per_class, method, pi, network, seed, settings
+    )
+    with Client(server, api_key=api_key) as client:
+        asking.read_request(asked, "upload" if archive else None)  # refuse before uploading
+        uploaded = None
+        if archive is not None:
+            uploaded = client.datasets.upload(archive, name=dataset, image_size=image_size).id
+        job = client.jobs.create(asking.read_request(asked, uploaded))
+        if detach:
+            _print_job(job, as_json)
+            return
+        job = _watch(client, job, quiet=as_json)
+        _finish(client, job, out, as_json)
+
+
+def pull(
+    item: Annotated[str, typer.Argument(metavar="ID", help="a condensed dataset, or its job")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="default: a directory named like the id")
+    ] = None,
+    server: Server = LOCAL,
+    api_key: ApiKey = None,
+) -> None:
+    """Download a bundle; the same command continues an interrupted download."""
+    with Client(server, api_key=api_key) as client:
+        condensed = item
+        if item.startswith("job_"):
+            condensed = _condensed_id(client.jobs.get(item))
+        target = out or Path(condensed)
+        _download(client, condensed, target, quiet=False)
+    screen.out().print(f"bundle: {target}", markup=False)
+
+
+def _watch(client: Client, job: Job, *, quiet: bool) -> Job:
+    try:
+        with screen.PhaseBars(quiet=quiet) as bars:
+
+            def show(now: Job) -> None:
+                progress = now.progress
+                phase = now.phase or (progress.phase if progress else None)
+                if progress is not None and phase is not None:
+                    bars.show(phase, progress.step, progress.total_steps, progress.message)
+
+            return client.jobs.wait(job.id, on_change=show)
+    except KeyboardInterrupt:
+        screen.err().print(f"job {job.id} goes on; fetch it with: dcpi pull {job.id}")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _finish(client: Client, job: Job, out: Path | None, as_json: bool) -> None:
+    if job.status != "succeeded":
+        reason = f": {job.error.detail or job.error.code}" if job.error else ""
+        screen.err().print(f"error: job {job.id} {job.status}{reason}", style="red", markup=False)
+        if as_json:
+            _print_job(job, as_json)
+        raise typer.Exit(1)
+    condensed = _condensed_id(job)
+    if out is not None:
+        _download(client, condensed, out, quiet=as_json)
+    if as_json:
+        _print_job(job, as_json)
+        return
+    console = screen.out()
+    console.print(accuracy_table(rows_of(client.condensed.report(condensed)), condensed))
+    console.print(
+        f"bundle: {out}" if out else f"fetch it with: dcpi pull {condensed}", markup=False
+    )
+
+
+def _download(client: Client, condensed: str, out: Path, *, quiet: bool) -> None:
+    with screen.PhaseBars(quiet=quiet) as bars:
+
+        def show(path: str, done: int, total: int) -> None:
+            bars.show("download", done, total, path)
+
+        client.condensed.download(condensed, out, show)
+
+
+def _condensed_id(job: Job) -> str:
+    if job.result is None:
+        screen.err().print(f"error: job {job.id} is {job.status} and has no result", markup=False)
+        raise typer.Exit(1)
+    return job.result.condensed_id
+
+
+def _print_job(job: Job, as_json: bool) -> None:
+    if as_json:
+        screen.print_json(job.model_dump(mode="json"))
+    else:
+        screen.out().print(job.id, markup=False)

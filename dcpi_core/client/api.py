@@ -1,0 +1,67 @@
+"""The client itself: one object per resource over one connection."""
+
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from dcpi_core.client.models import Component, Condensed, Dataset, Job
+from dcpi_core.client.resources import Collection, CondensedDatasets, Datasets, Jobs
+from dcpi_core.client.transport import Transport
+from dcpi_core.spec.errors import InvalidInput
+
+
+class Client:
+    """A synchronous client of the service at ``base_url``.
+
+    Args:
+        base_url: scheme, host and port, e.g. ``http://localhost:8000``.
+        api_key: sent as a bearer token to this host only.
+        timeout: seconds to wait for an answer to begin or to go on.
+        retries: further attempts after a failure that may pass.
+        transport: replaces the network, for tests.
+
+    Raises:
+        InvalidInput: ``base_url`` is no http or https address.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        timeout: float = 30.0,
+        retries: int = 2,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        url = httpx.URL(base_url)
+        if url.scheme not in ("http", "https") or not url.host:
+            raise InvalidInput(
+                f"{base_url!r} is no address of a service; e.g. http://localhost:8000"
+            )
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._http = httpx.Client(
+            base_url=url, headers=headers, timeout=timeout, transport=transport
+        )
+        carrier = Transport(self._http, retries)
+        self.jobs = Jobs(carrier, "/v1/jobs", Job)
+        self.datasets = Datasets(carrier, "/v1/datasets", Dataset)
+        self.condensed = CondensedDatasets(carrier, "/v1/condensed", Condensed)
+        self.methods = Collection(carrier, "/v1/methods", Component)
+        self.privileged_types = Collection(carrier, "/v1/privileged-types", Component)
+        self.architectures = Collection(carrier, "/v1/architectures", Component)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

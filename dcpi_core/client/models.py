@@ -1,0 +1,100 @@
+"""What the service answers. Fields that a newer service adds are kept, not refused."""
+
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Item = TypeVar("Item")
+
+TERMINAL = frozenset({"succeeded", "failed", "cancelled", "crashed", "expired"})
+"""Statuses that a job never leaves."""
+
+
+class Answer(BaseModel):
+    """Base of every answer."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class JobProgress(Answer):
+    """How far a job is; ``fraction`` is of the whole job."""
+
+    phase: str | None = None
+    step: int = 0
+    total_steps: int = 0
+    fraction: float = 0.0
+    message: str = ""
+
+
+class JobResult(Answer):
+    """What a job that succeeded has made."""
+
+    condensed_id: str
+
+
+class JobError(Answer):
+    """Why a job failed."""
+
+    code: str
+    detail: str = ""
+
+
+class Job(Answer):
+    """One condensation job."""
+
+    id: str
+    status: str
+    phase: str | None = None
+    progress: JobProgress | None = None
+    result: JobResult | None = None
+    error: JobError | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self.status in TERMINAL
+
+
+class Event(Answer):
+    """One line of a job's history; ``type`` is status, progress, metric, log, heartbeat or end."""
+
+    id: str = ""
+    type: str
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
+class Dataset(Answer):
+    """A source dataset: published or uploaded; ``id`` is what a job's ``dataset`` takes."""
+
+    id: str
+    name: str = ""
+
+
+class Condensed(Answer):
+    """One condensed dataset."""
+
+    id: str
+
+
+class RemoteFile(Answer):
+    """One file of a condensed dataset."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+class Component(Answer):
+    """A method, privileged type or architecture with the JSON Schema of its options."""
+
+    name: str
+    title: str = ""
+    options_schema: dict[str, Any] = Field(default_factory=dict)
+
+
+class Page(Answer, Generic[Item]):
+    """Part of a list; ``last_id`` goes into ``after`` to get the next one."""
+
+    data: tuple[Item, ...]
+    first_id: str | None = None
+    last_id: str | None = None
+    has_more: bool = False

@@ -1,0 +1,199 @@
+"""The parts of the REST API, each as one object of the client."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import ValidationError
+
+from dcpi_core.client import events
+from dcpi_core.client.downloads import OnBytes, download_file, ignore_bytes
+from dcpi_core.client.errors import ApiError
+from dcpi_core.client.models import (
+    Answer,
+    Condensed,
+    Dataset,
+    Event,
+    Job,
+    Page,
+    RemoteFile,
+)
+from dcpi_core.client.transport import Transport, json_of, parse
+from dcpi_core.spec.errors import DcpiError
+from dcpi_core.spec.job import JobRequest
+from dcpi_core.spec.report import Report
+
+A = TypeVar("A", bound=Answer)
+
+POLL_SECONDS = 0.5
+LONGEST_POLL_SECONDS = 5.0
+
+
+class WaitedTooLong(DcpiError):
+    """The job was not finished in time; it goes on regardless."""
+
+    code = "wait_timeout"
+
+
+class Collection(Generic[A]):
+    """A list of things of one kind below one path."""
+
+    def __init__(self, transport: Transport, path: str, model: type[A]) -> None:
+        self._transport = transport
+        self._path = path
+        self._model = model
+
+    def list(self, *, limit: int = 20, after: str | None = None, **filters: str) -> Page[A]:
+        """One page of the list, newest first; ``page.last_id`` as ``after`` gives the next."""
+        params = {"limit": limit, "after": after, **filters}
+        return parse(Page[self._model], self._transport.get(self._path, params))  # type: ignore[name-defined]
+
+    def each(self, **filters: str) -> Iterator[A]:
+        """Everything, page by page."""
+        after: str | None = None
+        while True:
+            page = self.list(limit=100, after=after, **filters)
+            yield from page.data
+            if not page.has_more or page.last_id is None:
+                return
+            after = page.last_id
+
+    def get(self, item: str) -> A:
+        """The one with this id or name; raises NotFound."""
+        return parse(self._model, self._transport.get(self._at(item)))
+
+    def _at(self, item: str, *more: str) -> str:
+        return "/".join([self._path, _segment(item), *more])
+
+
+class Jobs(Collection[Job]):
+    """Condensation jobs."""
+
+    def create(
+        self, request: JobRequest | Mapping[str, Any], idempotency_key: str | None = None
+    ) -> Job:
+        """Queue a job. Repeating the call with the same key returns the same job.
+
+        Raises:
+            InvalidInput: the request is refused; ``problems`` name the fields.
+        """
+        body = request if isinstance(request, Mapping) else _body(request)
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        http = self._transport.http
+        response = self._transport.send(
+            lambda: http.build_request("POST", self._path, json=body, headers=headers)
+        )
+        return parse(Job, json_of(response))
+
+    def cancel(self, job_id: str) -> Job:
+        """Ask a job to stop; asking again does no harm."""
+        path, http = self._at(job_id, "cancel"), self._transport.http
+        response = self._transport.send(lambda: http.build_request("POST", path))
+        return parse(Job, json_of(response))
+
+    def events(self, job_id: str, *, follow: bool = False) -> Iterator[Event]:
+        """What has happened so far, or with ``follow`` everything until the job is over."""
+        read = events.live if follow else events.recorded
+        return read(self._transport, self._at(job_id, "events"))
+
+    def wait(
+        self,
+        job_id: str,
+        *,
+        timeout: float | None = None,
+        on_change: Callable[[Job], None] | None = None,
+    ) -> Job:
+        """Return the job once it is finished, whatever the outcome.
+
+        Raises:
+            WaitedTooLong: it took more than ``timeout`` seconds.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause, seen = POLL_SECONDS, None
+        while True:
+            job = self.get(job_id)
+            if on_change is not None and job != seen:
+                on_change(job)
+            if job.finished:
+                return job
+            pause = POLL_SECONDS if job != seen else min(LONGEST_POLL_SECONDS, pause * 1.5)
+            seen = job
+            if deadline is not None and time.monotonic() + pause > deadline:
+                raise WaitedTooLong(f"job {job_id} is still {job.status} after {timeout:g} s")
+            time.sleep(pause)
+
+
+class Datasets(Collection[Dataset]):
+    """Source datasets, published and uploaded."""
+
+    def upload(
+        self,
+        archive: str | Path,
+        *,
+        name: str | None = None,
+        seed: int | None = None,
+        image_size: int | None = None,
+    ) -> Dataset:
+        """Upload an archive of class folders; ``seed`` splits off a test set if it has none."""
+        path, http = Path(archive), self._transport.http
+        given = {"name": name, "seed": seed, "image_size": image_size}
+        fields = {key: str(value) for key, value in given.items() if value is not None}
+        headers = {"Idempotency-Key": str(uuid.uuid4())}
+        with path.open("rb") as stream:
+
+            def build() -> httpx.Request:
+                stream.seek(0)
+                upload = {"file": (path.name, stream, "application/octet-stream")}
+                return http.build_request(
+                    "POST", self._path, data=fields, files=upload, headers=headers
+                )
+
+            return parse(Dataset, json_of(self._transport.send(build)))
+
+
+class CondensedDatasets(Collection[Condensed]):
+    """Condensed datasets."""
+
+    def files(self, condensed_id: str) -> tuple[RemoteFile, ...]:
+        """The files of its bundle."""
+        path = self._at(condensed_id, "files")
+        files = Collection(self._transport, path, RemoteFile)
+        return tuple(files.each())
+
+    def report(self, condensed_id: str) -> Report:
+        """Its accuracy report."""
+        path = self._at(condensed_id, "files", "report.json")
+        try:
+            # Fields that a newer service adds are no error.
+            return Report.model_validate(self._transport.get(path), extra="ignore")
+        except ValidationError as error:
+            raise ApiError("unexpected_answer", "report.json is not a report") from error
+
+    def download(
+        self, condensed_id: str, directory: str | Path, on_bytes: OnBytes = ignore_bytes
+    ) -> Path:
+        """Fetch the bundle into ``directory``; call it again to go on after an interruption.
+
+        Raises:
+            NotFound: no such dataset.
+            BundleError: a file arrived altered.
+        """
+        root = Path(directory)
+        for file in self.files(condensed_id):
+            url = self._at(condensed_id, "files", *map(_segment, file.path.split("/")))
+            download_file(self._transport, url, file, root, on_bytes)
+        return root
+
+
+def _body(request: JobRequest) -> dict[str, Any]:
+    # Only what was set: defaults are the service's to fill in.
+    return request.model_dump(mode="json", exclude_unset=True)
+
+
+def _segment(text: str) -> str:
+    """One path segment: an id cannot address anything else."""
+    return quote(text, safe="")

@@ -1,0 +1,133 @@
+"""Gradient matching, class by class: what DC and the labels learned with it have in common.
+
+For each class, the gradient of a network's loss on real images is compared with its gradient on
+synthetic ones (Zhao et al., ICLR 2021). Classes touch different images, so they are computed side
+by side and the result equals that of the joint loss.
+"""
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from dcpi_core.compute import Runtime
+from dcpi_core.condensed import CondensedSet
+from dcpi_core.context import Context
+from dcpi_core.networks import Network
+from dcpi_core.ops.distances import gradient_distance
+from dcpi_core.rng import Streams
+from dcpi_core.spec.base import Options
+from dcpi_core.spec.catalog import Preset
+from dcpi_core.training import accumulate_gradients, gradients, has_batch_norm, sgd
+
+BATCH_NORM_IMAGES = 16  # per class, to set the statistics of a fresh network
+
+
+class LoopOptions(Options):
+    """The published loops: networks, updates per network, and training between updates."""
+
+    iterations: int = Field(1000, ge=1, le=100_000, description="fresh networks")
+    outer_loops: int = Field(1, ge=1, le=1000, description="updates per network")
+    inner_epochs: int = Field(
+        1, ge=0, le=1000, description="epochs on the condensed set between updates"
+    )
+    real_batch: int = Field(256, ge=1, le=8192, description="real images per class and update")
+    network_learning_rate: float = Field(0.01, gt=0, le=10)
+
+    def position(self, step: int) -> tuple[int, int]:
+        """(network, update of that network) of a step counted from 0."""
+        return divmod(step, self.outer_loops)
+
+
+def _loops(at_least: int, at_most: int | None, outer: int, inner: int) -> Preset:
+    return Preset(
+        min_images_per_class=at_least,
+        max_images_per_class=at_most,
+        options={"outer_loops": outer, "inner_epochs": inner},
+        source="loops of the published implementation; values between them take the one below",
+    )
+
+
+PUBLISHED_LOOPS = (
+    _loops(1, 1, 1, 1),
+    _loops(2, 9, 5, 10),
+    _loops(10, 19, 10, 50),
+    _loops(20, 29, 20, 25),
+    _loops(30, 39, 30, 20),
+    _loops(40, 49, 40, 15),
+    _loops(50, None, 50, 10),
+)
+
+
+def real_gradients(network: Network, label: int, step: int, count: int, ctx: Context) -> list[Tensor]:
+    """Gradient of the mean cross entropy on a fresh batch of real images of one class."""
+    images = ctx.real_batch(label, count, step)
+    return gradients(network, images, _labels(label, images), ctx.runtime)
+
+
+def match_images(
+    network: Network, images: Tensor, label: int, real: list[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Distance between synthetic and real gradients of one class, and its image gradient.
+
+    Args:
+        images: (n, C, H, W) synthetic images of class ``label``.
+        real: gradient on real images, in parameter order.
+
+    Returns:
+        The distance (scalar, detached) and its gradient with respect to ``images``.
+    """
+    images = images.detach().requires_grad_()
+    loss = F.cross_entropy(network(images), _labels(label, images))
+    synthetic = torch.autograd.grad(loss, list(network.parameters()), create_graph=True)
+    distance = gradient_distance(synthetic, real)
+    (image_gradient,) = torch.autograd.grad(distance, images)
+    return distance.detach(), image_gradient
+
+
+def train_between_updates(
+    network: Network, condensed: CondensedSet, options: LoopOptions, streams: Streams, runtime: Runtime
+) -> None:
+    """Train the network for ``inner_epochs`` on the condensed set: plain SGD, batches of 256."""
+    network.train()
+    optimiser = sgd(network, options.network_learning_rate, 0.0, 0.0)
+    images = condensed.images.to(runtime.device)
+    labels = condensed.labels.to(runtime.device)
+    for epoch in range(options.inner_epochs):
+        order = torch.randperm(len(labels), generator=streams.generator("inner_order", epoch))
+        for index in order.to(runtime.device).split(256):
+            batch = [p.batch(index) for p in condensed.privileged]
+            accumulate_gradients(network, images[index], labels[index], batch, runtime)
+            optimiser.step()
+            optimiser.zero_grad()
+
+
+def freeze_batch_norm(network: Network, step: int, ctx: Context) -> None:
+    """Give batch-norm layers the statistics of real data and hold them fixed while matching.
+
+    The published code keeps a tenth of the batch's statistics and nine tenths of the initial ones;
+    here the layers get the batch's own, which is what freezing them is meant to provide.
+    """
+    if not has_batch_norm(network):
+        return
+    parts = [
+        ctx.real_batch(label, BATCH_NORM_IMAGES, step, 1) for label in range(ctx.facts.num_classes)
+    ]
+    layers = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # a cumulative average: exactly this batch
+    network.train()
+    with torch.no_grad():
+        network(torch.cat(parts))
+    network.eval()
+
+
+def network_state(network: nn.Module) -> dict[str, Tensor]:
+    """A copy of the network's state, as a method's state keeps it."""
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
+def _labels(label: int, images: Tensor) -> Tensor:
+    return torch.full((len(images),), label, device=images.device)

@@ -1,0 +1,26 @@
+"""Forgetting events (Toneva et al., ICLR 2019): keep what the proxy keeps unlearning."""
+
+import torch
+from torch import Tensor
+
+from dcpi_core.methods.coreset.base import ClassSignals, Coreset, ProxyOptions
+from dcpi_core.registry import METHODS
+
+
+@METHODS.register("forgetting", options=ProxyOptions, source="Toneva et al., ICLR 2019")
+class Forgetting(Coreset):
+    """Keeps the images most often forgotten; those never learned count as forgotten most."""
+
+    uses_training = True
+
+    def pick(
+        self,
+        signals: ClassSignals,
+        count: int,
+        generator: torch.Generator,  # noqa: ARG002 - ties go to the lower index
+    ) -> Tensor:
+        assert signals.forgetting is not None
+        assert signals.learned is not None
+        never = torch.iinfo(torch.int64).max
+        score = torch.where(signals.learned, signals.forgetting, never)
+        return torch.argsort(score, descending=True, stable=True)[:count]

@@ -1,0 +1,28 @@
+"""k-center greedy (Sener and Savarese, ICLR 2018): cover the class, farthest first."""
+
+import torch
+from torch import Tensor
+
+from dcpi_core.methods.coreset.base import ClassSignals, Coreset, ProxyOptions
+from dcpi_core.ops.greedy import k_center
+from dcpi_core.registry import METHODS
+
+
+@METHODS.register("k_center", options=ProxyOptions, source="Sener and Savarese, ICLR 2018")
+class KCenter(Coreset):
+    """Each pick is the image farthest, in feature space, from all picked before it.
+
+    The first is the image nearest to the class mean, which makes the selection deterministic.
+    """
+
+    uses_features = True
+
+    def pick(
+        self,
+        signals: ClassSignals,
+        count: int,
+        generator: torch.Generator,  # noqa: ARG002 - the first centre is not drawn
+    ) -> Tensor:
+        assert signals.features is not None
+        offsets = signals.features - signals.features.mean(0)
+        return k_center(signals.features, count, int(offsets.square().sum(1).argmin()))

@@ -1,0 +1,76 @@
+"""Networks by name, and the name that suits an image size."""
+
+import math
+from typing import Any
+
+from pydantic import ValidationError
+
+from dcpi_core.networks.base import Inputs, Network
+from dcpi_core.registry import NETWORKS, Entry
+from dcpi_core.spec.base import Options
+from dcpi_core.spec.errors import FieldProblem, InvalidInput
+
+
+def build(
+    name: str,
+    in_channels: int,
+    num_classes: int,
+    image_size: int | tuple[int, int],
+    **options: Any,
+) -> Network:
+    """A freshly initialised network.
+
+    The initial weights depend on torch's global generator and on nothing else; callers wrap the
+    call in ``Streams.initialisation``.
+
+    Args:
+        name: a name of ``NETWORKS``, such as ``"ConvNetD3"``.
+        in_channels: channels of the images.
+        num_classes: number of logits.
+        image_size: side of square images, or (height, width).
+        **options: options of that network, such as ``width=64``.
+
+    Raises:
+        UnknownName: no network of that name; the message lists those that exist.
+        InvalidInput: an option is unknown or out of range, or the images are too small.
+    """
+    entry = NETWORKS.get(name)
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    inputs = Inputs(in_channels, num_classes, height, width)
+    if min(in_channels, num_classes, height, width) < 1:
+        raise InvalidInput(f"channels, classes and image sides must be at least 1: {inputs}")
+    network: Network = entry.target(inputs, _parse(entry, options))
+    return network
+
+
+def convnet_depth_for(image_size: int | tuple[int, int]) -> int:
+    """Depth of ConvNet that the literature uses for this image size.
+
+    Three blocks for 28 and 32 pixels and one more for each doubling (64: 4, 128: 5, 224: 6), so
+    that the last map is about 4 x 4; never fewer than two nor more than six.
+    """
+    side = image_size if isinstance(image_size, int) else min(image_size)
+    if side < 1:
+        raise InvalidInput(f"image sides must be at least 1, not {image_size}")
+    return min(6, max(2, round(math.log2(side)) - 2))
+
+
+def default_network_name(image_size: int | tuple[int, int]) -> str:
+    """Name of the ConvNet of the right depth, e.g. ``"ConvNetD3"`` for 32 pixels."""
+    return f"ConvNetD{convnet_depth_for(image_size)}"
+
+
+def _parse(entry: Entry[Any], given: dict[str, Any]) -> Options:
+    try:
+        return entry.options(**given)
+    except ValidationError as error:
+        problems = [
+            FieldProblem(
+                "/" + "/".join(map(str, problem["loc"])), "invalid_option", problem["msg"]
+            )
+            for problem in error.errors()
+        ]
+        allowed = ", ".join(entry.options.model_fields) or "none"
+        detail = "; ".join(f"{problem.pointer[1:]}: {problem.message}" for problem in problems)
+        message = f"options of network {entry.name!r}: {detail}; its options: {allowed}"
+        raise InvalidInput(message, problems) from None

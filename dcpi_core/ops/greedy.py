@@ -1,0 +1,118 @@
+"""Greedy selection of rows: cover them (k-center) or keep their mean (herding).
+
+Indices come in the order of picking and no row is picked twice. Ties go to the lowest index, and
+values that differ by less than rounding count as ties, so that equal rows are equal candidates
+wherever they stand. A step costs one product of the features with a vector; besides one centred
+copy of the features, memory is O(n).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dcpi_core.spec.errors import InvalidInput
+
+ROUNDING = 8  # unit roundoffs by which two computations of the same inner product may differ
+
+
+def k_center(features: Tensor, count: int, first: int) -> Tensor:
+    """Farthest-first traversal: a 2-approximation of the k-center problem (Gonzalez, 1985).
+
+    Each pick is the row with the largest Euclidean distance to the nearest row picked before it.
+
+    Args:
+        features: (n, d).
+        count: how many rows to pick, the first included.
+        first: index of the first pick.
+
+    Returns:
+        (count,) int64 indices in pick order.
+
+    Raises:
+        InvalidInput: ``count`` is not in 1..n, ``first`` is no row, or a value is not finite.
+    """
+    rows = _centred(features, count)
+    if not 0 <= first < len(features):
+        raise InvalidInput(f"first must be one of {len(features)} rows, counted from 0: {first}")
+    tolerance = rows.tolerance(rows.longest)
+    nearest = torch.full_like(rows.squares, torch.inf)  # squared distance to the nearest pick
+    taken = torch.zeros_like(nearest, dtype=torch.bool)
+    picked = [first]
+    while len(picked) < count:
+        centre = picked[-1]
+        taken[centre] = True
+        offsets = rows.squares + rows.squares[centre]
+        distances = torch.addmv(offsets, rows.matrix, rows.matrix[centre], alpha=-2)
+        nearest = torch.minimum(nearest, distances.clamp_min_(0))
+        picked.append(_lowest_index(-nearest, taken, tolerance))
+    return torch.tensor(picked, device=features.device)
+
+
+def herding(features: Tensor, count: int) -> Tensor:
+    """Greedy matching of the mean (Welling, ICML 2009).
+
+    Pick t is the row nearest to t * mean - (sum of the picks before it): the one that brings the
+    mean of the picks closest to the mean of all rows.
+
+    Args:
+        features: (n, d).
+        count: how many rows to pick.
+
+    Returns:
+        (count,) int64 indices in pick order.
+
+    Raises:
+        InvalidInput: ``count`` is not in 1..n, or a value is not finite.
+    """
+    rows = _centred(features, count)
+    taken = torch.zeros_like(rows.squares, dtype=torch.bool)
+    total = torch.zeros_like(rows.matrix[0], dtype=torch.float64)  # of the picks; wanted: 0
+    picked: list[int] = []
+    while len(picked) < count:
+        # Up to a constant the squared length of (total + row).
+        scores = torch.addmv(rows.squares, rows.matrix, total.to(rows.matrix.dtype), alpha=2)
+        tolerance = rows.tolerance(torch.maximum(rows.longest, total.norm()))
+        best = _lowest_index(scores, taken, tolerance)
+        taken[best] = True
+        total += rows.matrix[best]
+        picked.append(best)
+    return torch.tensor(picked, device=features.device)
+
+
+class _Rows(NamedTuple):
+    matrix: Tensor  # (n, d), mean zero
+    squares: Tensor  # (n,) squared lengths
+    longest: Tensor  # length of the longest row
+
+    def tolerance(self, other: Tensor) -> Tensor:
+        """Rounding error of the inner product of a row with a vector of length ``other``."""
+        return ROUNDING * torch.finfo(self.matrix.dtype).eps * self.longest * other
+
+
+def _centred(features: Tensor, count: int) -> _Rows:
+    """The rows minus their mean, in float32 or float64, if ``count`` of them can be picked.
+
+    Distances do not change, but far from the origin the expanded square would lose its digits.
+    """
+    if features.ndim != 2:
+        raise InvalidInput(f"features must be a matrix (n, d), not {tuple(features.shape)}")
+    if not 1 <= count <= len(features):
+        raise InvalidInput(f"cannot pick {count} of {len(features)} rows")
+    exact = features.dtype in (torch.float32, torch.float64)
+    features = features.detach() if exact else features.detach().float()
+    mean = features.mean(0, dtype=torch.float64).to(features.dtype)
+    # Stored by columns: the product with a vector is then twice as fast.
+    columns = features.t() - mean.unsqueeze(1)
+    matrix = columns.contiguous().t()
+    squares = matrix.square().sum(1)
+    if not torch.isfinite(squares).all():
+        raise InvalidInput("features hold a value that is NaN, infinite or too large to square")
+    return _Rows(matrix, squares, squares.max().sqrt())
+
+
+def _lowest_index(scores: Tensor, taken: Tensor, tolerance: Tensor) -> int:
+    """Index of the smallest score among rows that are not taken; the first of equal ones."""
+    scores = scores.masked_fill(taken, torch.inf)
+    equal = scores <= scores.min() + tolerance
+    return int(equal.to(torch.uint8).argmax())

@@ -1,0 +1,392 @@
+"""A whole job: prepare > base > privileged > evaluate > package.
+
+The pipeline owns the loop, the progress reports and the checkpoints. Everything it knows is in one
+file, ``checkpoint.safetensors``, replaced atomically; a run that finds one continues from it and
+ends, on a CPU, with the same tensors bit for bit as a run that was never interrupted.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from dcpi_core import bundle
+from dcpi_core.bundle.tensors import from_tensors, to_tensors
+from dcpi_core.checkpoint import load_tensors, pack, save_tensors, unpack
+from dcpi_core.compute import Runtime
+from dcpi_core.condensed import CondensedSet
+from dcpi_core.context import Context, Metrics
+from dcpi_core.datasets import load as load_dataset
+from dcpi_core.datasets import load_prepared
+from dcpi_core.datasets.base import ImageDataset
+from dcpi_core.evaluation.arms import ArmPlan, plan_arms, training_set
+from dcpi_core.evaluation.measure import Measurement, measure
+from dcpi_core.evaluation.reporting import build_arm, build_report, seeds_of
+from dcpi_core.methods.base import AnyMethod
+from dcpi_core.prepared import Assets, TrainingPlan
+from dcpi_core.privileged.base import AnyPrivilegedType
+from dcpi_core.registry import METHODS, PRIVILEGED_TYPES, Registry
+from dcpi_core.rng import Streams
+from dcpi_core.spec.errors import CheckpointError, DatasetUnavailable, TrainingDiverged
+from dcpi_core.spec.job import Component, JobSpec
+from dcpi_core.spec.progress import (
+    Phase,
+    Progress,
+    ProgressSink,
+    Stopped,
+    StopSignal,
+    ignore_progress,
+    never_stop,
+)
+from dcpi_core.spec.report import Arm
+from dcpi_core.training import Recipe
+
+CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT_SECONDS = 5.0
+PROGRESS_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where a job reads and writes.
+
+    Attributes:
+        workspace: the job's own directory; its checkpoint and finished bundle end up here.
+        assets: prepared assets, shared by all jobs of a machine.
+        data_root: local copies of published datasets.
+        dataset_file: canonical file of an uploaded dataset, if the job is about one.
+    """
+
+    workspace: Path
+    assets: Path
+    data_root: Path | None = None
+    dataset_file: Path | None = None
+
+
+@dataclass
+class Memory:
+    """All that a job has done so far; this is what a checkpoint holds.
+
+    ``partial`` is the state of the method or privileged type at work; ``sets`` are finished
+    condensed sets by name; ``runs`` are finished measurements.
+    """
+
+    phase: Phase = Phase.PREPARE
+    component: int = 0
+    step: int = 0
+    partial: Any = None
+    sets: dict[str, CondensedSet] = field(default_factory=dict)
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    metrics: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def run(
+    spec: JobSpec,
+    place: Workplace,
+    *,
+    progress: ProgressSink = ignore_progress,
+    stop: StopSignal = never_stop,
+    device: str = "auto",
+) -> Path:
+    """Run a job, continuing from its checkpoint if there is one; returns the bundle's directory.
+
+    Raises:
+        Stopped: ``stop`` asked for it; the checkpoint holds everything done so far.
+        DatasetUnavailable: this machine does not have the dataset; says how to provide it.
+        CheckpointError: the checkpoint belongs to another job.
+        TrainingDiverged: a loss became NaN or infinite.
+    """
+    return _Job(spec, place, Runtime.choose(device), progress, stop).run()
+
+
+class _Job:
+    def __init__(
+        self,
+        spec: JobSpec,
+        place: Workplace,
+        runtime: Runtime,
+        progress: ProgressSink,
+        stop: StopSignal,
+    ) -> None:
+        self.spec, self.place, self.runtime, self.stop = spec, place, runtime, stop
+        self.method: AnyMethod = _instance(METHODS, spec.base_method)
+        self.types: list[AnyPrivilegedType] = [
+            _instance(PRIVILEGED_TYPES, component) for component in spec.privileged
+        ]
+        self.reporter = _Reporter(progress)
+        self.saved_at = self.phase_began = time.monotonic()
+        self.memory = self._load()
+
+    @cached_property
+    def source(self) -> ImageDataset:
+        """The dataset; only the evaluation looks at its test split."""
+        return _read_source(self.spec, self.place)
+
+    @cached_property
+    def ctx(self) -> Context:
+        spec, source = self.spec, self.source
+        return Context(
+            train=source.train,
+            facts=source.facts,
+            images_per_class=spec.images_per_class,
+            network=spec.network,
+            streams=Streams(spec.seed),
+            runtime=self.runtime,
+            assets=Assets(self.place.assets),
+            on_prepare=self._on_prepare,
+        )
+
+    def run(self) -> Path:
+        phases: dict[Phase, Callable[[], None]] = {
+            Phase.PREPARE: self._prepare,
+            Phase.BASE: self._base,
+            Phase.PRIVILEGED: self._privileged,
+            Phase.EVALUATE: self._evaluate,
+        }
+        order = list(phases)
+        while self.memory.phase in phases:
+            phase = self.memory.phase
+            self.phase_began = time.monotonic()
+            try:
+                phases[phase]()
+            finally:  # also when stopped or failed: what is done stays done
+                self._count_seconds()
+                self._save()
+            later = order[order.index(phase) + 1 :]
+            self.memory.phase = later[0] if later else Phase.PACKAGE
+            self.memory.component, self.memory.step, self.memory.partial = 0, 0, None
+            self._save()
+        return self._package()
+
+    def _prepare(self) -> None:
+        plans: dict[TrainingPlan, None] = {}
+        for component in (self.method, *self.types):
+            plans |= dict.fromkeys(component.needs(self.ctx))
+        for plan in plans:
+            trained = self.ctx.trained_network(plan)
+            self.memory.metrics[f"{plan.network}_train_accuracy"] = trained.train_accuracy
+
+    def _base(self) -> None:
+        method, memory, ctx = self.method, self.memory, self.ctx
+        if memory.partial is None:
+            memory.partial = method.init(ctx)
+        total = method.total_steps(ctx)
+        while memory.step < total:
+            metrics = method.step(memory.partial, memory.step, ctx)
+            self._after_step(Phase.BASE, total, metrics, self.spec.base_method.name)
+        memory.sets["base"] = method.finish(memory.partial, ctx)
+
+    def _privileged(self) -> None:
+        memory, base, ctx = self.memory, self.memory.sets["base"], self.ctx
+        for position in range(memory.component, len(self.types)):
+            kind, name = self.types[position], self.spec.privileged[position].name
+            if memory.partial is None:
+                memory.partial = kind.init(base, ctx)
+            total = kind.total_steps(ctx)
+            while memory.step < total:
+                metrics = kind.step(memory.partial, base, memory.step, ctx)
+                self._after_step(Phase.PRIVILEGED, total, metrics, name)
+            labels, metrics = kind.finish(memory.partial)
+            memory.metrics |= {f"{name}_{key}": value for key, value in metrics.items()}
+            self._attach("enriched", base, labels)
+            self._attach("assigned", base, kind.assigned(memory.partial))
+            memory.component, memory.step, memory.partial = position + 1, 0, None
+            self._save()
+
+    def _attach(self, name: str, base: CondensedSet, labels: Any) -> None:
+        before = self.memory.sets.get(name, base)
+        self.memory.sets[name] = before.with_privileged(*before.privileged, labels)
+
+    def _evaluate(self) -> None:
+        units = [
+            (position, network, repeat)
+            for position in range(len(self._arms()))
+            for network in self.spec.evaluation.networks
+            for repeat in range(self.spec.evaluation.repeats)
+        ]
+        while self.memory.step < len(units):
+            # As many students side by side as there are threads; each is independent of the rest.
+            group = units[self.memory.step : self.memory.step + self.runtime.threads]
+            found = self.runtime.map(lambda unit: self._measure(*unit), group)
+            for (position, network, repeat), result in zip(group, found, strict=True):
+                self.memory.runs.append(
+                    {
+                        "arm": self._arms()[position].name,
+                        "network": network,
+                        "repeat": repeat,
+                        "accuracy": result.accuracy,
+                        "per_class": list(result.per_class),
+                    }
+                )
+            self.memory.step += len(group) - 1
+            last = {"accuracy": found[-1].accuracy}
+            self._after_step(Phase.EVALUATE, len(units), last, self._arms()[group[-1][0]].title)
+
+    def _measure(self, position: int, network: str, repeat: int) -> Measurement:
+        recipe = Recipe(epochs=self.spec.evaluation.epochs)
+        condensed = training_set(self._arms()[position], repeat, self.ctx)
+        seed = seeds_of(self.spec)[repeat]
+        return measure(
+            condensed, self.source, network, recipe, seed, self.runtime, self._on_student_step
+        )
+
+    def _arms(self) -> list[ArmPlan]:
+        sets = self.memory.sets
+        learned = any(kind.total_steps(self.ctx) for kind in self.types)
+        return plan_arms(
+            base=sets["base"],
+            assigned=sets["assigned"] if learned else None,
+            enriched=sets.get("enriched"),
+            base_method=self.spec.base_method.name,
+        )
+
+    def _package(self) -> Path:
+        self.reporter(Progress(Phase.PACKAGE, 0, 1, "writing the bundle"))
+        memory = self.memory
+        condensed = memory.sets.get("enriched", memory.sets["base"])
+        report = build_report(
+            self.spec, self._summaries(), condensed, memory.seconds, memory.metrics, self.runtime
+        )
+        directory = self.place.workspace / "bundle"
+        bundle.write(directory, condensed, self.spec, report)
+        self.reporter(Progress(Phase.PACKAGE, 1, 1, "bundle written"))
+        return directory
+
+    def _summaries(self) -> list[Arm]:
+        return [
+            build_arm(
+                arm,
+                network,
+                [
+                    Measurement(run["accuracy"], tuple(run["per_class"]))
+                    for run in self.memory.runs
+                    if (run["arm"], run["network"]) == (arm.name, network)
+                ],
+                self.spec,
+            )
+            for arm in self._arms()
+            for network in self.spec.evaluation.networks
+        ]
+
+    def _after_step(self, phase: Phase, total: int, metrics: Metrics, message: str) -> None:
+        memory = self.memory
+        memory.step += 1
+        if not all(value == value and abs(value) != float("inf") for value in metrics.values()):
+            raise TrainingDiverged(f"{message} diverged in step {memory.step}: {metrics}")
+        self.reporter(Progress(phase, memory.step, total, message, metrics))
+        self._stop_if_asked()
+        if time.monotonic() - self.saved_at > CHECKPOINT_SECONDS:
+            self._count_seconds()
+            self._save()
+
+    def _on_prepare(self, step: int, total: int, what: str) -> None:
+        self.reporter(Progress(Phase.PREPARE, step, total, what))
+        self._stop_if_asked()
+
+    def _on_student_step(self, step: int, total: int) -> None:  # noqa: ARG002 - called per step
+        self._stop_if_asked()
+
+    def _stop_if_asked(self) -> None:
+        if self.stop():
+            raise Stopped
+
+    def _count_seconds(self) -> None:
+        now, phase = time.monotonic(), self.memory.phase.value
+        spent = self.memory.seconds.get(phase, 0.0)
+        self.memory.seconds[phase] = spent + now - self.phase_began
+        self.phase_began = now
+
+    def _save(self) -> None:
+        memory = self.memory
+        tensors: dict[str, Tensor] = {}
+        values: dict[str, Any] = {
+            "spec": self.spec.digest(),
+            "phase": memory.phase.value,
+            "component": memory.component,
+            "step": memory.step,
+            "runs": memory.runs,
+            "metrics": memory.metrics,
+            "seconds": memory.seconds,
+            "partial": None,
+            "sets": {},
+        }
+        if memory.partial is not None:
+            found, values["partial"] = pack(memory.partial, "partial.")
+            tensors |= found
+        for name, condensed in memory.sets.items():
+            found, values["sets"][name] = to_tensors(condensed)
+            tensors |= {f"sets.{name}.{key}": value for key, value in found.items()}
+        save_tensors(self.place.workspace / CHECKPOINT, tensors, values)
+        self.saved_at = time.monotonic()
+
+    def _load(self) -> Memory:
+        path = self.place.workspace / CHECKPOINT
+        if not path.exists():
+            return Memory()
+        tensors, values = load_tensors(path)
+        if values["spec"] != self.spec.digest():
+            raise CheckpointError(f"{path.name} belongs to another job; use another directory")
+        memory = Memory(
+            phase=Phase(values["phase"]),
+            component=values["component"],
+            step=values["step"],
+            runs=values["runs"],
+            metrics=values["metrics"],
+            seconds=values["seconds"],
+        )
+        for name, settings in values["sets"].items():
+            own = _below(f"sets.{name}.", tensors)
+            memory.sets[name] = from_tensors(own, settings)
+        if values["partial"] is not None:
+            worker = self.method
+            if memory.phase is Phase.PRIVILEGED:
+                worker = self.types[memory.component]
+            tensors = {name: value.to(self.runtime.device) for name, value in tensors.items()}
+            memory.partial = unpack(worker.state_type, tensors, values["partial"], "partial.")
+        return memory
+
+
+class _Reporter:
+    """Passes progress on, at most a few times a second; the last step of a phase always."""
+
+    def __init__(self, sink: ProgressSink) -> None:
+        self.sink = sink
+        self.last = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if progress.step == progress.total_steps or now - self.last >= PROGRESS_SECONDS:
+            self.last = now
+            self.sink(progress)
+
+
+def _instance(registry: Registry[Any], component: Component) -> Any:
+    entry = registry.get(component.name)
+    return entry.target(entry.options.model_validate(component.options))
+
+
+def _read_source(spec: JobSpec, place: Workplace) -> ImageDataset:
+    if place.dataset_file is not None:
+        source = load_prepared(place.dataset_file)
+    else:
+        source = load_dataset(spec.dataset.name, place.data_root)
+    wanted, found = spec.dataset.fingerprint, source.facts.fingerprint
+    if wanted and wanted != found:
+        raise DatasetUnavailable(
+            f"dataset {spec.dataset.name!r} on this machine has fingerprint {found[:12]}, "
+            f"the job was submitted for {wanted[:12]}; upload the dataset again"
+        )
+    return source
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }

@@ -1,0 +1,242 @@
+"""Prepared assets: networks trained on the real data, made once and reused by every later job.
+
+Teachers of privileged labels and proxies of coreset selection are the same thing: a network
+trained for some epochs on the whole training set, together with what the training told about each
+image. An asset is addressed by the digest of everything that determines it, so two jobs that need
+the same teacher share one file.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dcpi_core.checkpoint import load_tensors, save_tensors
+from dcpi_core.compute import Runtime
+from dcpi_core.datasets.base import Split, normalise
+from dcpi_core.networks import Network, build
+from dcpi_core.rng import Streams
+from dcpi_core.spec.dataset import DatasetFacts
+from dcpi_core.training import has_batch_norm, sgd, student_output
+
+OnEpochStep = Callable[[int, int, str], None]
+"""Called with (steps done, steps in all, what is being made); may raise to stop."""
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How a network is trained on real data.
+
+    ``min_steps`` raises the number of epochs on small datasets, where a few epochs are only a
+    handful of steps and the network would have learned nothing.
+    """
+
+    network: str
+    epochs: int
+    min_steps: int = 0
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    batch_size: int = 256
+    seed: int = 0
+    member: int = 0
+
+    def total_epochs(self, num_images: int) -> int:
+        """Epochs after ``min_steps`` has been honoured."""
+        return max(self.epochs, -(-self.min_steps // self.steps_per_epoch(num_images)))
+
+    def steps_per_epoch(self, num_images: int) -> int:
+        return -(-num_images // self.batch_size)
+
+    def digest(self, fingerprint: str) -> str:
+        """Address of the result on the dataset with this fingerprint."""
+        text = json.dumps({"plan": asdict(self), "data": fingerprint, "format": 1}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A network trained on real data and what its training observed.
+
+    Attributes:
+        parameters: its state dictionary.
+        forgetting: (N,) times each training image went from right to wrong (Toneva et al. 2019).
+        learned: (N,) whether it was ever classified correctly.
+        train_accuracy: running accuracy over the last epoch, on training data.
+    """
+
+    plan: TrainingPlan
+    parameters: dict[str, Tensor]
+    forgetting: Tensor
+    learned: Tensor
+    train_accuracy: float
+
+    def network(self, facts: DatasetFacts, runtime: Runtime) -> Network:
+        """The network itself, in evaluation mode."""
+        network = build(
+            self.plan.network, facts.channels, facts.num_classes, (facts.height, facts.width)
+        )
+        network.load_state_dict(self.parameters)
+        return network.to(runtime.device).eval()
+
+
+@dataclass
+class _Run:
+    """State of a training, saved after every epoch."""
+
+    epoch: int
+    parameters: dict[str, Tensor]
+    velocity: dict[str, Tensor]
+    forgetting: Tensor
+    learned: Tensor
+    correct_before: Tensor
+    train_accuracy: float
+
+
+class Assets:
+    """Trained networks by digest, in one directory; safe to share between jobs and processes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def trained_network(
+        self,
+        plan: TrainingPlan,
+        train: Split,
+        facts: DatasetFacts,
+        runtime: Runtime,
+        on_step: OnEpochStep | None = None,
+    ) -> TrainedNetwork:
+        """Load the network of ``plan``, or train it (resuming where an earlier try stopped)."""
+        digest = plan.digest(facts.fingerprint)
+        done, partial = self.root / f"{digest}.safetensors", self.root / f"{digest}.partial"
+        path = done if done.exists() else partial
+        run = _load(path) if path.exists() else _start(plan, train, facts)
+        trainer = _Trainer(plan, train, facts, runtime, run)
+        while run.epoch < plan.total_epochs(len(train)):
+            trainer.epoch(on_step)
+            finished = run.epoch == plan.total_epochs(len(train))
+            _save(done if finished else partial, run)
+        partial.unlink(missing_ok=True)
+        return TrainedNetwork(
+            plan, run.parameters, run.forgetting, run.learned, run.train_accuracy
+        )
+
+
+class _Trainer:
+    def __init__(
+        self, plan: TrainingPlan, train: Split, facts: DatasetFacts, runtime: Runtime, run: _Run
+    ) -> None:
+        self.plan, self.train, self.facts, self.runtime, self.run = plan, train, facts, runtime, run
+        self.streams = _streams(plan)
+        self.network = build(
+            plan.network, facts.channels, facts.num_classes, (facts.height, facts.width)
+        ).to(runtime.device)
+        self.network.load_state_dict(run.parameters)
+        self.optimiser = sgd(self.network, plan.learning_rate, plan.momentum, plan.weight_decay)
+        for name, parameter in self.network.named_parameters():
+            if name in run.velocity:
+                velocity = run.velocity[name].to(runtime.device)
+                self.optimiser.state[parameter]["momentum_buffer"] = velocity
+
+    def epoch(self, on_step: OnEpochStep | None) -> None:
+        """Train one epoch and bring ``run`` up to date."""
+        run, size = self.run, self.plan.batch_size
+        self.network.train()
+        order = torch.randperm(
+            len(self.train), generator=self.streams.generator("order", run.epoch)
+        )
+        correct = 0
+        steps = self.plan.steps_per_epoch(len(self.train))
+        total = steps * self.plan.total_epochs(len(self.train))
+        for number, index in enumerate(order.split(size)):
+            right = self._step(index)
+            correct += int(right.sum())
+            run.forgetting[index] += (run.correct_before[index] & ~right).long()
+            run.correct_before[index] = right
+            run.learned[index] |= right
+            if on_step is not None:
+                on_step(run.epoch * steps + number + 1, total, f"training {self.plan.network}")
+        run.epoch += 1
+        run.train_accuracy = correct / len(self.train)
+        run.parameters = {k: v.detach().cpu() for k, v in self.network.state_dict().items()}
+        run.velocity = {
+            name: self.optimiser.state[p]["momentum_buffer"].cpu()
+            for name, p in self.network.named_parameters()
+            if "momentum_buffer" in self.optimiser.state[p]
+        }
+
+    def _step(self, index: Tensor) -> Tensor:
+        """One optimiser step; returns which images were right before it."""
+        device = self.runtime.device
+        images = normalise(self.train.images[index], self.facts).to(device)
+        labels = self.train.labels[index].to(device)
+        whole = [slice(0, len(index))]
+        pieces = whole if has_batch_norm(self.network) else self.runtime.chunks(len(index))
+        right = []
+        for piece in pieces:
+            logits = student_output(self.network, images[piece]).logits
+            loss = F.cross_entropy(logits, labels[piece], reduction="sum") / len(index)
+            loss.backward()  # type: ignore[no-untyped-call]
+            right.append((logits.argmax(1) == labels[piece]).cpu())
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        return torch.cat(right)
+
+
+def _streams(plan: TrainingPlan) -> Streams:
+    return Streams(plan.seed).child("prepared", plan.network, plan.member)
+
+
+def _start(plan: TrainingPlan, train: Split, facts: DatasetFacts) -> _Run:
+    with _streams(plan).initialisation("network"):
+        network = build(
+            plan.network, facts.channels, facts.num_classes, (facts.height, facts.width)
+        )
+    count = len(train)
+    return _Run(
+        epoch=0,
+        parameters={name: value.clone() for name, value in network.state_dict().items()},
+        velocity={},
+        forgetting=torch.zeros(count, dtype=torch.int64),
+        learned=torch.zeros(count, dtype=torch.bool),
+        correct_before=torch.zeros(count, dtype=torch.bool),
+        train_accuracy=0.0,
+    )
+
+
+def _save(path: Path, run: _Run) -> None:
+    tensors = {
+        "forgetting": run.forgetting,
+        "learned": run.learned,
+        "correct_before": run.correct_before,
+    }
+    tensors |= {f"parameters.{name}": value for name, value in run.parameters.items()}
+    tensors |= {f"velocity.{name}": value for name, value in run.velocity.items()}
+    save_tensors(path, tensors, {"epoch": run.epoch, "train_accuracy": run.train_accuracy})
+
+
+def _load(path: Path) -> _Run:
+    tensors, numbers = load_tensors(path)
+    return _Run(
+        epoch=numbers["epoch"],
+        parameters=_below("parameters.", tensors),
+        velocity=_below("velocity.", tensors),
+        forgetting=tensors["forgetting"],
+        learned=tensors["learned"],
+        correct_before=tensors["correct_before"],
+        train_accuracy=numbers["train_accuracy"],
+    )
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }

@@ -1,0 +1,51 @@
+"""What a privileged type is: it takes any condensed set and learns or assigns labels for it.
+
+Like a base method it works in steps on a state that is data. A type that assigns its labels has
+no steps at all; one that learns them also says what plain assignment would have given, because
+the report compares the two.
+"""
+
+from typing import Any, Protocol, TypeVar
+
+from dcpi_core.condensed import CondensedSet, PrivilegedLabels
+from dcpi_core.context import Context, Metrics
+from dcpi_core.prepared import TrainingPlan
+
+State = TypeVar("State")
+
+
+class PrivilegedType(Protocol[State]):
+    """A way to make privileged labels. Constructed with its validated options.
+
+    ``labels`` is the class of the labels it makes, by which a bundle restores them.
+    """
+
+    labels: type[PrivilegedLabels]
+    state_type: type[State]
+
+    def needs(self, ctx: Context) -> list[TrainingPlan]:
+        """Networks trained on real data that must exist before the first step."""
+        ...
+
+    def total_steps(self, ctx: Context) -> int:
+        """How many times ``step`` is called; 0 when labels are assigned directly."""
+        ...
+
+    def init(self, condensed: CondensedSet, ctx: Context) -> State:
+        """The state before the first step."""
+        ...
+
+    def step(self, state: State, condensed: CondensedSet, number: int, ctx: Context) -> Metrics:
+        """Do step ``number`` (from 0), changing only ``state``."""
+        ...
+
+    def assigned(self, state: State) -> PrivilegedLabels:
+        """The labels as they were before any learning."""
+        ...
+
+    def finish(self, state: State) -> tuple[PrivilegedLabels, Metrics]:
+        """The labels, and what is worth reporting about them."""
+        ...
+
+
+AnyPrivilegedType = PrivilegedType[Any]

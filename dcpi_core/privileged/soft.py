@@ -1,0 +1,128 @@
+"""Soft labels: a teacher's class probabilities for each condensed image."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from dcpi_core.condensed import CondensedSet, StudentOutput
+from dcpi_core.context import Context, Metrics
+from dcpi_core.ops.losses import soft_cross_entropy
+from dcpi_core.prepared import TrainingPlan
+from dcpi_core.registry import PRIVILEGED_TYPES
+from dcpi_core.spec.base import Options
+from dcpi_core.training import predict
+
+
+class TeacherOptions(Options):
+    """The network whose knowledge the labels carry, trained on the real training data."""
+
+    teacher_epochs: int = Field(
+        6, ge=1, le=500, description="a barely trained teacher's labels are worth nothing"
+    )
+    teacher_min_steps: int = Field(
+        500, ge=0, le=100_000, description="train small datasets at least this many steps"
+    )
+    teacher_momentum: float = Field(0.9, ge=0, lt=1)
+
+    def plan(self, ctx: Context, member: int = 0) -> TrainingPlan:
+        """How teacher number ``member`` is trained."""
+        return TrainingPlan(
+            network=ctx.network,
+            epochs=self.teacher_epochs,
+            min_steps=self.teacher_min_steps,
+            momentum=self.teacher_momentum,
+            seed=ctx.streams.seed,
+            member=member,
+        )
+
+
+class SoftOptions(TeacherOptions):
+    """Which teacher, and how soft its labels are."""
+
+    temperature: float = Field(
+        1.0, gt=0, le=100, description="divides the teacher's logits; above 1 is softer"
+    )
+
+
+@dataclass(frozen=True)
+class SoftLabels:
+    """Class probabilities (n, K); they replace the hard labels in the student's loss."""
+
+    probabilities: Tensor
+    temperature: float = 1.0
+    teacher: str = ""
+
+    kind = "soft"
+    replaces_hard_labels = True
+
+    def loss(self, output: StudentOutput, labels: Tensor) -> Tensor:  # noqa: ARG002 - replaced
+        return soft_cross_entropy(output.logits, self.probabilities)
+
+    def batch(self, index: Tensor) -> "SoftLabels":
+        return replace(self, probabilities=self.probabilities[index])
+
+    def to(self, device: torch.device) -> "SoftLabels":
+        return replace(self, probabilities=self.probabilities.to(device))
+
+    def stored(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        settings = {"temperature": self.temperature, "teacher": self.teacher}
+        return {"probabilities": self.probabilities}, settings
+
+    @classmethod
+    def restore(cls, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> "SoftLabels":
+        return cls(tensors["probabilities"], settings["temperature"], settings["teacher"])
+
+
+@dataclass
+class SoftState:
+    """The teacher's probabilities; there is nothing left to learn."""
+
+    probabilities: Tensor
+    teacher: str
+    teacher_accuracy: float
+
+
+@PRIVILEGED_TYPES.register(
+    "soft", options=SoftOptions, source="Hinton et al., 2015 (arXiv 1503.02531)"
+)
+class Soft:
+    """Class probabilities of a teacher, in place of the hard labels."""
+
+    labels = SoftLabels
+    state_type = SoftState
+
+    def __init__(self, options: SoftOptions) -> None:
+        self.options = options
+
+    def needs(self, ctx: Context) -> list[TrainingPlan]:
+        return [self.options.plan(ctx)]
+
+    def total_steps(self, ctx: Context) -> int:  # noqa: ARG002 - assigned, never learned
+        return 0
+
+    def init(self, condensed: CondensedSet, ctx: Context) -> SoftState:
+        plan = self.options.plan(ctx)
+        teacher = ctx.trained_network(plan)
+        network = teacher.network(ctx.facts, ctx.runtime)
+        found = predict(network, iter([condensed.images]), ctx.runtime)
+        logits = torch.cat([part for _, part in found]).cpu()
+        return SoftState(
+            probabilities=torch.softmax(logits / self.options.temperature, dim=1),
+            teacher=plan.digest(ctx.facts.fingerprint),
+            teacher_accuracy=teacher.train_accuracy,
+        )
+
+    def step(
+        self, state: SoftState, condensed: CondensedSet, number: int, ctx: Context
+    ) -> Metrics:
+        raise AssertionError("soft labels are assigned; there are no steps")
+
+    def assigned(self, state: SoftState) -> SoftLabels:
+        return SoftLabels(state.probabilities, self.options.temperature, state.teacher)
+
+    def finish(self, state: SoftState) -> tuple[SoftLabels, Metrics]:
+        return self.assigned(state), {"teacher_train_accuracy": state.teacher_accuracy}

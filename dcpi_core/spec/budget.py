@@ -1,0 +1,76 @@
+"""Budget arithmetic: fractions of the training set, images per class. Integers, no surprises."""
+
+from fractions import Fraction
+
+from dcpi_core.spec.dataset import DatasetFacts
+from dcpi_core.spec.errors import BudgetError, FieldProblem
+
+
+def parse_fraction(value: float | str) -> Fraction:
+    """Read a ratio in (0, 1]; a string with a percent sign such as ``"0.2%"`` is a percentage.
+
+    Raises:
+        BudgetError: not a number, or outside (0, 1].
+    """
+    try:
+        ratio = _to_ratio(value)
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise _refuse(
+            f"fraction {value!r} is not a number; give a ratio such as 0.002 or a percentage "
+            'such as "0.2%"'
+        ) from None
+    if not 0 < ratio <= 1:
+        raise _refuse(
+            f"fraction {value!r} is outside (0, 1]; it is the ratio of images kept, "
+            'so 0.002 or "0.2%" keeps 2 of 1000'
+        )
+    return ratio
+
+
+def images_per_class_of(fraction: float | str, facts: DatasetFacts) -> int:
+    """The images per class that come nearest to ``fraction`` of the training set.
+
+    Raises:
+        BudgetError: the fraction gives less than one image per class, or more images than the
+            smallest class has.
+    """
+    exact = parse_fraction(fraction) * facts.num_train / facts.num_classes
+    if exact < 1:
+        smallest = facts.num_classes / facts.num_train
+        raise _refuse(
+            f"fraction {fraction} of {facts.num_train} training images is "
+            f"{float(exact * facts.num_classes):.3g} images, less than one for each of "
+            f"{facts.num_classes} classes; the smallest possible fraction is {smallest:.6g}"
+        )
+    return check_images_per_class(round(exact), facts, pointer="/fraction")
+
+
+def check_images_per_class(
+    count: int, facts: DatasetFacts, pointer: str = "/images_per_class"
+) -> int:
+    """Return ``count`` if every class can supply that many images.
+
+    Raises:
+        BudgetError: ``count`` is below 1 or above the size of the smallest class.
+    """
+    smallest = min(facts.train_per_class)
+    if not 1 <= count <= smallest:
+        raise _refuse(
+            f"{count} images per class is impossible: {facts.name!r} allows 1 to {smallest} "
+            f"(its smallest class has {smallest} training images)",
+            pointer,
+        )
+    return count
+
+
+def _to_ratio(value: float | str) -> Fraction:
+    if isinstance(value, str):
+        text = value.strip()
+        if text.endswith("%"):
+            return Fraction(text[:-1].strip()) / 100
+        return Fraction(text)
+    return Fraction(repr(float(value)))
+
+
+def _refuse(message: str, pointer: str = "/fraction") -> BudgetError:
+    return BudgetError(message, [FieldProblem(pointer, BudgetError.code, message)])

@@ -1,0 +1,128 @@
+"""The catalogue: what methods, privileged types, datasets and networks exist, and their options.
+
+``catalog.json`` is generated from the registries (``make catalog``) so that the web application
+can list components, fill in defaults and refuse bad options without importing torch. A test fails
+when the file is stale.
+"""
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+from pydantic import Field
+
+from dcpi_core.spec.base import Name, Record
+from dcpi_core.spec.dataset import DatasetFacts
+from dcpi_core.spec.errors import FieldProblem, InvalidInput, UnknownName
+
+
+class Preset(Record):
+    """Hyper-parameters that apply when every stated condition holds.
+
+    An unnamed preset applies by itself, over the option defaults. A named one (``"published"``)
+    applies only when the user asks for it with ``"preset": name``. Later presets win.
+    """
+
+    name: str | None = None
+    dataset: str | None = None
+    base_method: str | None = None
+    min_images_per_class: int = 1
+    max_images_per_class: int | None = None
+    options: dict[str, Any]
+    source: str = ""
+
+    def applies(
+        self, name: str | None, dataset: str, base_method: str, images_per_class: int
+    ) -> bool:
+        """Whether the preset is wanted for this job."""
+        return (
+            self.name in (None, name)
+            and self.dataset in (None, dataset)
+            and self.base_method in (None, base_method)
+            and self.min_images_per_class <= images_per_class
+            and (self.max_images_per_class is None or images_per_class <= self.max_images_per_class)
+        )
+
+
+class CatalogEntry(Record):
+    """One component as the catalogue shows it; ``options_schema`` is JSON Schema 2020-12."""
+
+    name: Name
+    title: str
+    source: str
+    options_schema: dict[str, Any]
+    presets: tuple[Preset, ...] = ()
+    facts: dict[str, Any] = Field(default_factory=dict)
+
+    def option_defaults(self) -> dict[str, Any]:
+        """Every option with its default."""
+        properties: dict[str, Any] = self.options_schema.get("properties", {})
+        return {key: value["default"] for key, value in properties.items() if "default" in value}
+
+    def preset_names(self) -> list[str]:
+        """Presets that a user can ask for."""
+        return sorted({preset.name for preset in self.presets if preset.name})
+
+    def check_options(self, options: Mapping[str, Any], pointer: str) -> None:
+        """Validate ``options`` against the schema.
+
+        Raises:
+            InvalidInput: names each offending field below ``pointer`` and what is allowed.
+        """
+        found = Draft202012Validator(self.options_schema).iter_errors(dict(options))
+        problems = [_field_problem(error, pointer, self.options_schema) for error in found]
+        if problems:
+            detail = f"options of {self.name!r}: " + "; ".join(p.message for p in problems)
+            raise InvalidInput(detail, problems)
+
+
+class Catalog(Record):
+    """Every component the core offers."""
+
+    methods: dict[str, CatalogEntry]
+    privileged_types: dict[str, CatalogEntry]
+    networks: dict[str, CatalogEntry]
+    datasets: dict[str, DatasetFacts]
+
+    def method(self, name: str, pointer: str = "/base_method") -> CatalogEntry:
+        """The base method called ``name``; raises UnknownName."""
+        return _lookup("base method", self.methods, name, pointer)
+
+    def privileged_type(self, name: str, pointer: str = "/pi_type") -> CatalogEntry:
+        """The privileged type called ``name``; raises UnknownName."""
+        return _lookup("privileged type", self.privileged_types, name, pointer)
+
+    def network(self, name: str, pointer: str) -> CatalogEntry:
+        """The network called ``name``; raises UnknownName."""
+        return _lookup("network", self.networks, name, pointer)
+
+
+@cache
+def load_catalog() -> Catalog:
+    """The catalogue shipped with the package."""
+    text = files("dcpi_core.spec").joinpath("catalog.json").read_text(encoding="utf-8")
+    return Catalog.model_validate(json.loads(text))
+
+
+def _lookup(
+    kind: str, entries: Mapping[str, CatalogEntry], name: str, pointer: str
+) -> CatalogEntry:
+    try:
+        return entries[name]
+    except KeyError:
+        raise UnknownName.of(kind, name, entries, pointer) from None
+
+
+def _field_problem(
+    error: ValidationError, pointer: str, schema: Mapping[str, Any]
+) -> FieldProblem:
+    where = "".join(f"/{part}" for part in error.absolute_path)
+    message = error.message
+    if error.validator == "additionalProperties":
+        allowed = ", ".join(sorted(schema.get("properties", {}))) or "none"
+        message = f"{message}; allowed options: {allowed}"
+    return FieldProblem(pointer + where, "invalid_option", message)

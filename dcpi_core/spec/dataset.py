@@ -1,0 +1,52 @@
+"""What is known about a source dataset without reading its images."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from dcpi_core.spec.base import Name, Record
+
+
+class License(Record):
+    """Terms of the source images; a coreset contains originals, so they carry over."""
+
+    name: str
+    url: str = ""
+    redistributable: Literal["yes", "no", "unclear"] = "unclear"
+
+
+class DatasetFacts(Record):
+    """Facts that budgets, estimates and manifests are computed from.
+
+    ``mean`` and ``std`` are per channel, of images scaled to [0, 1], as used by the literature.
+    ``fingerprint`` is the sha256 over all images and labels in canonical order; it is empty for a
+    published dataset in the catalogue and always set on a dataset that has been read.
+    """
+
+    name: Name
+    title: str
+    classes: tuple[str, ...] = Field(min_length=2)
+    train_per_class: tuple[int, ...]
+    num_test: int = Field(ge=1)
+    channels: Literal[1, 3]
+    height: int = Field(ge=1)
+    width: int = Field(ge=1)
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    license: License
+    homepage: str = ""
+    citation: str = ""
+    fingerprint: str = ""
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    @property
+    def num_train(self) -> int:
+        return sum(self.train_per_class)
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of one image as uint8."""
+        return self.channels * self.height * self.width

@@ -1,0 +1,137 @@
+"""What a job will cost, from its spec alone: bytes exactly, time as a range.
+
+The cost model counts floating-point operations of the parts that dominate (real gradients, inner
+training, students and their tests) and divides by a rate measured on the kind of machine. It is
+meant to tell minutes from hours, not to be believed to the second.
+"""
+
+from typing import Any
+
+from pydantic import Field
+
+from dcpi_core.spec.base import Record
+from dcpi_core.spec.catalog import Catalog, load_catalog
+from dcpi_core.spec.job import JobSpec
+
+FLOPS_PER_SECOND = {"cpu": (4e10, 3e11), "cuda": (5e12, 3e13)}
+"""Slow and fast effective rates: two CPU cores, one data-centre GPU (Winograd counted as direct)."""
+
+TRAIN_PASSES = 3  # a backward pass costs about two forward passes
+SECOND_ORDER_PASSES = 9
+
+
+class Estimate(Record):
+    """Cost of a job before it runs.
+
+    ``seconds`` is (fastest, slowest) by device kind. ``bytes`` are of the training data as stored;
+    a part that cannot be known before the job runs is missing.
+    """
+
+    images_per_class: int
+    num_images: int
+    effective_fraction: float
+    bytes: dict[str, int]
+    equivalent_images_per_class: float | None = Field(
+        description="images per class that the same bytes would hold without privileged labels"
+    )
+    flops: float
+    seconds: dict[str, tuple[float, float]]
+
+
+def estimate(spec: JobSpec, catalog: Catalog | None = None) -> Estimate:
+    """Estimate the cost of a resolved job. Has no side effect and needs no torch."""
+    catalog = catalog or load_catalog()
+    sizes = _bytes(spec, catalog)
+    plain = sizes["images"] + sizes["labels"]
+    work = _flops(spec, catalog)
+    return Estimate(
+        images_per_class=spec.images_per_class,
+        num_images=spec.num_images,
+        effective_fraction=spec.effective_fraction,
+        bytes=sizes | {"total": sum(sizes.values())},
+        equivalent_images_per_class=round(spec.images_per_class * sum(sizes.values()) / plain, 2),
+        flops=work,
+        seconds={
+            kind: (round(work / fast, 1), round(work / slow + 10, 1))
+            for kind, (slow, fast) in FLOPS_PER_SECOND.items()
+        },
+    )
+
+
+def _bytes(spec: JobSpec, catalog: Catalog) -> dict[str, int]:
+    count, facts = spec.num_images, spec.dataset
+    sizes = {"images": 4 * count * facts.image_bytes, "labels": 8 * count}
+    for component in spec.privileged:
+        if component.name == "soft":
+            sizes["soft"] = 4 * count * facts.num_classes
+        shape = _network_facts(spec.network, spec, catalog).get("features")
+        if component.name == "feature" and shape:
+            sizes["feature"] = 4 * count * shape[0] * shape[1] * shape[2]
+    return sizes
+
+
+def _flops(spec: JobSpec, catalog: Catalog) -> float:
+    forward = _forward_flops(spec.network, spec, catalog)
+    total = _loop_flops(spec.base_method.options, spec, forward)
+    total += sum(
+        _loop_flops(component.options, spec, forward)
+        for component in spec.privileged
+        if component.options.get("learning") == "gradient_matching"
+    )
+    total += forward * TRAIN_PASSES * _real_images_seen(spec)
+    return total + _evaluation_flops(spec, catalog)
+
+
+def _loop_flops(options: dict[str, Any], spec: JobSpec, forward: float) -> float:
+    """Gradient matching: real and synthetic gradients, and training between updates."""
+    if "iterations" not in options:
+        return 0.0
+    updates = options["iterations"] * options["outer_loops"]
+    real = options["real_batch"] * spec.dataset.num_classes * TRAIN_PASSES
+    synthetic = spec.num_images * SECOND_ORDER_PASSES
+    trainings = options["iterations"] * (options["outer_loops"] - 1) * options["inner_epochs"]
+    between = trainings * spec.num_images * TRAIN_PASSES
+    return forward * (updates * (real + synthetic) + between)
+
+
+def _real_images_seen(spec: JobSpec) -> int:
+    """Images passed while training teachers and proxies; equal plans are trained once."""
+    plans = set()
+    for component in (spec.base_method, *spec.privileged):
+        options = component.options
+        for kind in ("teacher", "proxy"):
+            if f"{kind}_epochs" in options:
+                steps_per_epoch = -(-spec.dataset.num_train // 256)
+                fewest = -(-options.get(f"{kind}_min_steps", 0) // steps_per_epoch)
+                epochs = max(options[f"{kind}_epochs"], fewest)
+                members = options.get("labels_per_image", 1)
+                plans.add((epochs * members, options.get("teacher_momentum", 0.9)))
+    return sum(epochs for epochs, _ in plans) * spec.dataset.num_train
+
+
+def _evaluation_flops(spec: JobSpec, catalog: Catalog) -> float:
+    learned = any(c.options.get("learning") == "gradient_matching" for c in spec.privileged)
+    arms = 2 + bool(spec.privileged) + learned
+    total = 0.0
+    for network in spec.evaluation.networks:
+        seen = spec.num_images * (spec.evaluation.epochs + 1) * TRAIN_PASSES + spec.dataset.num_test
+        total += _forward_flops(network, spec, catalog) * seen
+    return total * arms * spec.evaluation.repeats
+
+
+def _forward_flops(network: str, spec: JobSpec, catalog: Catalog) -> float:
+    return float(_network_facts(network, spec, catalog).get("forward_flops", 1e8))
+
+
+def _network_facts(network: str, spec: JobSpec, catalog: Catalog) -> dict[str, Any]:
+    """Facts at this image size; at another size the cost grows with the area."""
+    by_size: dict[str, Any] = catalog.networks[network].facts.get("by_size", {})
+    side = min(spec.dataset.height, spec.dataset.width)
+    if spec.dataset.height == spec.dataset.width and str(side) in by_size:
+        exact: dict[str, Any] = by_size[str(side)]
+        return exact
+    if not by_size:
+        return {}
+    nearest = min(by_size, key=lambda size: abs(int(size) - side))
+    area = spec.dataset.height * spec.dataset.width / int(nearest) ** 2
+    return {"forward_flops": by_size[nearest]["forward_flops"] * area}

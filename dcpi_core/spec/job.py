@@ -1,0 +1,106 @@
+"""What a user asks for (``JobRequest``) and what is run (``JobSpec``: every default resolved)."""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from dcpi_core.spec.base import Name, Options, Record, Seed
+from dcpi_core.spec.dataset import DatasetFacts
+
+FORMAT = "dcpi-job/1"
+NO_PRIVILEGED = "none"
+
+Text = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]
+
+
+class EvaluationOptions(Options):
+    """How the result is measured.
+
+    ``dc`` is the protocol of Zhao et al. (2021): SGD 0.01, momentum 0.9, weight decay 5e-4, batch
+    256, learning rate divided by ten after half the epochs, no augmentation, last-epoch accuracy.
+    """
+
+    protocol: Literal["dc"] = Field("dc", description="published training protocol")
+    networks: tuple[Name, ...] = Field(
+        (), max_length=8, description="students; empty: the network used for condensing"
+    )
+    repeats: int = Field(3, ge=1, le=20, description="students per arm, each with its own seed")
+    epochs: int = Field(300, ge=1, le=5000, description="epochs on the condensed set")
+
+
+class RequestOptions(Record):
+    """Everything optional, by component."""
+
+    network: Name | None = Field(
+        None, description="network used for condensing; default: ConvNet of the right depth"
+    )
+    base: dict[str, Any] = Field(
+        default_factory=dict, description="options of the base method, see /v1/methods"
+    )
+    pi: dict[Name, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="options by privileged type, see /v1/privileged-types",
+    )
+    evaluation: EvaluationOptions = Field(default_factory=EvaluationOptions)
+
+
+class JobRequest(Record):
+    """The body of ``POST /v1/jobs``; four words are enough."""
+
+    dataset: Name = Field(description="a name from /v1/datasets, or the id of an upload")
+    fraction: float | str | None = Field(
+        None, description='ratio of training images to keep, in (0, 1]; "0.2%" is accepted'
+    )
+    images_per_class: int | None = Field(None, description="instead of fraction")
+    base_method: Name = Field(description="a name from /v1/methods")
+    pi_type: Name | tuple[Name, ...] = Field(
+        description="a name from /v1/privileged-types, several of them, or none"
+    )
+    seed: Seed = 0
+    name: Text | None = Field(None, description="your own title for the job")
+    metadata: dict[Text, Text] = Field(default_factory=dict, max_length=16)
+    options: RequestOptions = Field(default_factory=RequestOptions)
+
+
+class Component(Record):
+    """A registered component with all its options."""
+
+    name: Name
+    options: dict[str, Any]
+
+
+class EvaluationSpec(Record):
+    """``EvaluationOptions`` with the students filled in."""
+
+    protocol: Literal["dc"]
+    networks: tuple[Name, ...]
+    repeats: int
+    epochs: int
+
+
+class JobSpec(Record):
+    """A job that leaves nothing open: the same spec gives the same bundle."""
+
+    format: Literal["dcpi-job/1"] = FORMAT
+    dataset: DatasetFacts
+    images_per_class: int
+    base_method: Component
+    privileged: tuple[Component, ...]
+    network: Name
+    evaluation: EvaluationSpec
+    seed: Seed
+
+    @property
+    def num_images(self) -> int:
+        return self.images_per_class * self.dataset.num_classes
+
+    @property
+    def effective_fraction(self) -> float:
+        return self.num_images / self.dataset.num_train
+
+    def digest(self) -> str:
+        """sha256 of the canonical JSON: identical specs have identical digests."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()

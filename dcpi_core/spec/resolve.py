@@ -1,0 +1,122 @@
+"""From a request to a spec: every name checked, every default and preset filled in."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from dcpi_core.spec.budget import check_images_per_class, images_per_class_of
+from dcpi_core.spec.catalog import Catalog, CatalogEntry, load_catalog
+from dcpi_core.spec.dataset import DatasetFacts
+from dcpi_core.spec.errors import FieldProblem, InvalidInput
+from dcpi_core.spec.job import (
+    NO_PRIVILEGED,
+    Component,
+    EvaluationSpec,
+    JobRequest,
+    JobSpec,
+)
+
+
+def resolve(request: JobRequest, facts: DatasetFacts, catalog: Catalog | None = None) -> JobSpec:
+    """Fill in a request about the dataset described by ``facts``.
+
+    Raises:
+        UnknownName: a method, privileged type or network that does not exist.
+        BudgetError: the fraction or images per class cannot be met.
+        InvalidInput: an option is unknown or out of range, or two fields contradict each other.
+    """
+    catalog = catalog or load_catalog()
+    count = _images_per_class(request, facts)
+    network = request.options.network or default_network(facts)
+    catalog.network(network, "/options/network")
+    students = request.options.evaluation.networks or (network,)
+    for position, student in enumerate(students):
+        catalog.network(student, f"/options/evaluation/networks/{position}")
+    method = catalog.method(request.base_method)
+    base = _component(method, request.options.base, "/options/base", request, facts, count)
+    evaluation = request.options.evaluation.model_dump() | {"networks": students}
+    return JobSpec(
+        dataset=facts,
+        images_per_class=count,
+        base_method=base,
+        privileged=_privileged(request, facts, catalog, count),
+        network=network,
+        evaluation=EvaluationSpec(**evaluation),
+        seed=request.seed,
+    )
+
+
+def default_network(facts: DatasetFacts) -> str:
+    """ConvNet of the depth the literature uses for this image size.
+
+    Three blocks for 28 and 32 pixels, one more for each doubling, so that the last feature map is
+    about 4 x 4; never fewer than two.
+    """
+    depth = round(math.log2(min(facts.height, facts.width))) - 2
+    return f"ConvNetD{min(6, max(2, depth))}"
+
+
+def _images_per_class(request: JobRequest, facts: DatasetFacts) -> int:
+    given = (request.fraction is not None, request.images_per_class is not None)
+    if given == (True, True) or given == (False, False):
+        message = "give exactly one of fraction and images_per_class"
+        raise InvalidInput(
+            message,
+            [
+                FieldProblem("/fraction", "invalid_input", message),
+                FieldProblem("/images_per_class", "invalid_input", message),
+            ],
+        )
+    if request.images_per_class is not None:
+        return check_images_per_class(request.images_per_class, facts)
+    assert request.fraction is not None
+    return images_per_class_of(request.fraction, facts)
+
+
+def _privileged(
+    request: JobRequest, facts: DatasetFacts, catalog: Catalog, count: int
+) -> tuple[Component, ...]:
+    wanted = (request.pi_type,) if isinstance(request.pi_type, str) else request.pi_type
+    if not wanted:
+        raise InvalidInput.at("/pi_type", f"pi_type is empty; to attach nothing give {NO_PRIVILEGED!r}")
+    if len(set(wanted)) < len(wanted):
+        raise InvalidInput.at("/pi_type", "pi_type names the same type twice")
+    entries = {name: catalog.privileged_type(name) for name in wanted}
+    if NO_PRIVILEGED in wanted and len(wanted) > 1:
+        raise InvalidInput.at("/pi_type", f"{NO_PRIVILEGED!r} cannot be combined with other types")
+    for name in request.options.pi:
+        if name not in wanted:
+            raise InvalidInput.at(
+                f"/options/pi/{name}",
+                f"options for {name!r}, which pi_type does not ask for; it asks for "
+                + ", ".join(wanted),
+            )
+    return tuple(
+        _component(entry, request.options.pi.get(name, {}), f"/options/pi/{name}", request, facts, count)
+        for name, entry in sorted(entries.items())
+        if name != NO_PRIVILEGED
+    )
+
+
+def _component(
+    entry: CatalogEntry,
+    given: Mapping[str, Any],
+    pointer: str,
+    request: JobRequest,
+    facts: DatasetFacts,
+    count: int,
+) -> Component:
+    own = dict(given)
+    preset = own.pop("preset", None)
+    if preset is not None and preset not in entry.preset_names():
+        known = ", ".join(entry.preset_names()) or "none"
+        raise InvalidInput.at(
+            f"{pointer}/preset", f"unknown preset {preset!r} of {entry.name!r}; available: {known}"
+        )
+    options = entry.option_defaults()
+    for candidate in entry.presets:
+        if candidate.applies(preset, facts.name, request.base_method, count):
+            options |= candidate.options
+    options |= own
+    entry.check_options(options, pointer)
+    return Component(name=entry.name, options=options)

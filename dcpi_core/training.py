@@ -1,0 +1,192 @@
+"""The one training loop: on real data, on condensed sets, with and without privileged labels.
+
+The protocol is that of Zhao et al. (ICLR 2021), which the field compares itself under; section
+2.4 of ``docs/protocols.md`` says where published code deviates from its own description.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dcpi_core.compute import Runtime
+from dcpi_core.condensed import CondensedSet, PrivilegedLabels, StudentOutput
+from dcpi_core.networks import Network, first_order_features
+from dcpi_core.rng import Streams
+from dcpi_core.spec.errors import TrainingDiverged
+
+OnStep = Callable[[int, int], None]
+"""Called after each step with (steps done, steps in all); may raise to stop the training."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a student is trained on a condensed set.
+
+    The published loop runs one epoch more than it says and, after epoch index ``epochs // 2 + 1``,
+    divides the learning rate by ten and starts a new optimiser, which forgets its momentum.
+    """
+
+    epochs: int = 300
+    batch_size: int = 256
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+
+    def learning_rates(self) -> list[float]:
+        """Learning rate of every epoch."""
+        high = self.epochs // 2 + 2
+        total = self.epochs + 1
+        return [self.learning_rate if e < high else 0.1 * self.learning_rate for e in range(total)]
+
+
+def fit(
+    network: Network,
+    condensed: CondensedSet,
+    recipe: Recipe | None = None,
+    *,
+    streams: Streams | None = None,
+    runtime: Runtime | None = None,
+    on_step: OnStep | None = None,
+) -> Network:
+    """Train ``network`` in place on a condensed set with all of its labels, and return it.
+
+    Args:
+        network: freshly initialised, on any device.
+        condensed: images with hard and privileged labels.
+        recipe: defaults to the published protocol with 300 epochs.
+        streams: random streams for the order of the images; default: seed 0.
+        runtime: where to compute; chosen automatically by default.
+        on_step: called after each optimiser step.
+
+    Raises:
+        TrainingDiverged: the loss became NaN or infinite.
+    """
+    recipe, streams = recipe or Recipe(), streams or Streams(0)
+    runtime = runtime or Runtime.choose()
+    network.to(runtime.device).train()
+    images, labels = condensed.images.to(runtime.device), condensed.labels.to(runtime.device)
+    privileged = tuple(p.to(runtime.device) for p in condensed.privileged)
+    rates = recipe.learning_rates()
+    steps_per_epoch = -(-len(labels) // recipe.batch_size)
+    optimiser = sgd(network, recipe.learning_rate, recipe.momentum, recipe.weight_decay)
+    for epoch, rate in enumerate(rates):
+        if epoch and rate != rates[epoch - 1]:
+            optimiser = sgd(network, rate, recipe.momentum, recipe.weight_decay)
+        order = torch.randperm(len(labels), generator=streams.generator("shuffle", epoch))
+        for number, index in enumerate(order.split(recipe.batch_size)):
+            where = index.to(runtime.device)
+            batch = tuple(p.batch(where) for p in privileged)
+            accumulate_gradients(network, images[where], labels[where], batch, runtime)
+            optimiser.step()
+            optimiser.zero_grad()
+            if on_step is not None:
+                on_step(epoch * steps_per_epoch + number + 1, len(rates) * steps_per_epoch)
+    _require_finite(network)
+    return network
+
+
+def sgd(
+    network: nn.Module, learning_rate: float, momentum: float, weight_decay: float
+) -> torch.optim.SGD:
+    """Stochastic gradient descent over all parameters."""
+    return torch.optim.SGD(
+        network.parameters(), lr=learning_rate, momentum=momentum, weight_decay=weight_decay
+    )
+
+
+def objective(
+    network: Network,
+    images: Tensor,
+    labels: Tensor,
+    privileged: Sequence[PrivilegedLabels] = (),
+) -> Tensor:
+    """Mean loss of a batch: Eq. 5 of the paper, summed over all privileged types.
+
+    Cross entropy with the hard labels, unless a privileged type replaces them, plus each type's
+    own term. Differentiable once.
+    """
+    output = student_output(network, images)
+    terms = [p.loss(output, labels) for p in privileged]
+    if not any(p.replaces_hard_labels for p in privileged):
+        terms.append(F.cross_entropy(output.logits, labels))
+    return torch.stack(terms).sum()
+
+
+def student_output(network: Network, images: Tensor) -> StudentOutput:
+    """Forward pass by the fastest way that can be differentiated once."""
+    features = first_order_features(network, images)
+    return StudentOutput(network, images, features, network.classify(features))
+
+
+def accumulate_gradients(
+    network: Network,
+    images: Tensor,
+    labels: Tensor,
+    privileged: Sequence[PrivilegedLabels],
+    runtime: Runtime,
+) -> Tensor:
+    """Add the gradient of the batch's mean loss to ``.grad``; returns the loss, detached.
+
+    Large batches are passed in pieces, which changes nothing but rounding, except for batch norm,
+    whose statistics need the whole batch at once.
+    """
+    if has_batch_norm(network):
+        loss = objective(network, images, labels, privileged)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+    total = torch.zeros((), device=images.device)
+    for piece in runtime.chunks(len(labels)):
+        where = torch.arange(piece.start, piece.stop, device=images.device)
+        batch = [p.batch(where) for p in privileged]
+        share = len(where) / len(labels)
+        loss = objective(network, images[piece], labels[piece], batch) * share
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += loss.detach()
+    return total
+
+
+def gradients(
+    network: Network, images: Tensor, labels: Tensor, runtime: Runtime
+) -> list[Tensor]:
+    """Gradient of the mean cross entropy for every parameter, without a graph.
+
+    Args:
+        images: (n, C, H, W), normalised.
+        labels: (n,).
+    """
+    parameters = list(network.parameters())
+    if has_batch_norm(network) and network.training:
+        loss = F.cross_entropy(network(images), labels)
+        return list(torch.autograd.grad(loss, parameters))
+    total = [torch.zeros_like(p) for p in parameters]
+    for piece in runtime.chunks(len(labels)):
+        output = student_output(network, images[piece])
+        loss = F.cross_entropy(output.logits, labels[piece], reduction="sum") / len(labels)
+        for sum_, part in zip(total, torch.autograd.grad(loss, parameters), strict=True):
+            sum_ += part
+    return total
+
+
+@torch.no_grad()
+def predict(
+    network: Network, batches: Iterator[Tensor], runtime: Runtime
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Features and logits of each batch of normalised images, network in evaluation mode."""
+    network.eval()
+    for images in batches:
+        for piece in runtime.chunks(len(images)):
+            output = student_output(network, images[piece].to(runtime.device))
+            yield output.features, output.logits
+
+
+def has_batch_norm(network: nn.Module) -> bool:
+    """Whether the network's output depends on which images share a batch."""
+    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules())  # noqa: SLF001
+
+
+def _require_finite(network: nn.Module) -> None:
+    if not all(bool(torch.isfinite(p).all()) for p in network.parameters()):
+        raise TrainingDiverged("training diverged: a parameter became NaN or infinite")

@@ -1,0 +1,90 @@
+"""What an import loads. Static contracts miss dynamic imports, so these look at a live process."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+TENSOR_STACK = {"torch", "torchvision", "numpy", "sklearn", "scipy"}
+LIGHT = [
+    "app.main",
+    "dcpi_core",
+    "dcpi_core.client",
+    "dcpi_core.spec.catalog",
+    "dcpi_core.spec.job",
+    "dcpi_core.spec.manifest",
+    "dcpi_core.spec.report",
+    "dcpi_core.spec.resolve",
+    "worker.celery_app",
+    "worker.tasks",
+    "worker.supervisor",
+    "worker.local",
+]
+
+PROBE = """
+import sys, time
+start = time.perf_counter()
+__import__({module!r})
+print(time.perf_counter() - start)
+print(*sorted({{name.partition('.')[0] for name in sys.modules}}))
+"""
+
+
+def loaded_by(module: str, root: Path) -> tuple[float, set[str]]:
+    """Seconds and top-level packages that importing ``module`` takes, in a fresh process."""
+    command = [sys.executable, "-c", PROBE.format(module=module)]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    seconds, packages = done.stdout.splitlines()[-2:]
+    return float(seconds), set(packages.split())
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_import_loads_no_tensor_stack(module, root):
+    _, packages = loaded_by(module, root)
+    assert not packages & TENSOR_STACK
+
+
+def test_the_probe_can_fail(root):
+    """The twin of the test above: the same probe sees torch where torch is."""
+    _, packages = loaded_by("dcpi_core.networks", root)
+    assert "torch" in packages
+
+
+def test_application_starts_in_a_second(root):
+    """Best of three, since other processes may hold the cores."""
+    assert min(loaded_by("app.main", root)[0] for _ in range(3)) < 1.0
+
+
+WITHOUT = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition('.')[0] in {absent!r}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+import app.main
+"""
+
+
+def test_application_runs_on_the_server_extra_alone(root):
+    """The API image installs only the server extra: every base dependency it lacks is absent."""
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    server = {_name(line) for line in project["optional-dependencies"]["server"]}
+    base = {_name(line) for line in project["dependencies"]}
+    absent = {_module(name) for name in base - server}
+    assert {"torch", "numpy", "PIL"} <= absent
+    # rich and numpy are optional to some of the server's own dependencies, hence the hard refusal
+    command = [sys.executable, "-c", WITHOUT.format(absent=absent)]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def _name(requirement: str) -> str:
+    return requirement.partition(">")[0].partition("[")[0].strip()
+
+
+def _module(distribution: str) -> str:
+    return {"pillow": "PIL", "scikit-learn": "sklearn"}.get(distribution, distribution)

@@ -1,0 +1,121 @@
+"""Shared by all tests: few threads, no network, and a plain word on what could not be run here."""
+
+import ipaddress
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+
+# Set before torch is loaded, and inherited by the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
+
+NOT_RUN: pytest.StashKey[dict[str, int]] = pytest.StashKey()
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository root."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path | None:
+    """Real images to measure on, ``../shared/data``; None where they are not there."""
+    return _present(SHARED / "data")
+
+
+@pytest.fixture(scope="session")
+def shared_golden() -> Path | None:
+    """Numbers of the published implementations, ``../shared/golden``; None if not there."""
+    return _present(SHARED / "golden")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _loopback_only() -> Any:
+    """Refuse connections that would leave this machine."""
+    connect, connect_ex = socket.socket.connect, socket.socket.connect_ex
+
+    def refusing(original: Any) -> Any:
+        def guarded(self: socket.socket, address: Any) -> Any:
+            if self.family in (socket.AF_INET, socket.AF_INET6) and not _is_loopback(address[0]):
+                raise ConnectionRefusedError(f"tests stay on this machine; tried {address}")
+            return original(self, address)
+
+        return guarded
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", refusing(connect))
+        patch.setattr(socket.socket, "connect_ex", refusing(connect_ex))
+        yield
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[NOT_RUN] = {}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    on_gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if on_gpu and not _cuda_available():
+        for item in on_gpu:
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("slow"):
+            _count(item.config, "slow (make test-all runs them)")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail"):
+        _count(item.config, _reason(item))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    missing = config.stash[NOT_RUN]
+    if missing:
+        terminalreporter.section("not run here")
+        for reason, count in sorted(missing.items()):
+            terminalreporter.line(f"{count} tests: {reason}")
+
+
+def _reason(item: pytest.Item) -> str:
+    names: tuple[str, ...] = getattr(item, "fixturenames", ())
+    if item.get_closest_marker("gpu"):
+        return "no CUDA device"
+    for fixture, folder in (("shared_data", "data"), ("shared_golden", "golden")):
+        if fixture in names and _present(SHARED / folder) is None:
+            return f"no ../shared/{folder} beside the repository"
+    return "skipped for the reason given above"
+
+
+def _count(config: pytest.Config, reason: str) -> None:
+    counts = config.stash[NOT_RUN]
+    counts[reason] = counts.get(reason, 0) + 1
+
+
+def _present(path: Path) -> Path | None:
+    return path if path.is_dir() else None
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _cuda_available() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

@@ -1,0 +1,232 @@
+"""What is sent, what is sent again, and what an error becomes."""
+
+import json
+import subprocess
+import sys
+
+import httpx
+import pytest
+
+from dcpi_core.client import ApiError, Client, ServiceUnreachable, WaitedTooLong
+from dcpi_core.client.transport import delay_seconds
+from dcpi_core.spec.errors import BudgetError, Conflict, DcpiError, InvalidInput, NotFound
+from dcpi_core.spec.job import JobRequest
+from tests.core.client.conftest import job, ok, page, problem
+
+REQUEST = {"dataset": "digits", "fraction": "1%", "base_method": "random", "pi_type": "none"}
+
+
+class TestJobs:
+    def test_create_sends_what_was_asked_and_a_key(self, service):
+        client, sent = service([ok(job())])
+        assert client.jobs.create(REQUEST).id == "job_1"
+        assert (sent[0].method, sent[0].url.path) == ("POST", "/v1/jobs")
+        assert json.loads(sent[0].content) == REQUEST
+        assert len(sent[0].headers["idempotency-key"]) >= 32
+
+    def test_a_typed_request_leaves_defaults_to_the_service(self, service):
+        client, sent = service([ok(job())])
+        client.jobs.create(JobRequest(**REQUEST))
+        assert json.loads(sent[0].content) == REQUEST
+
+    def test_a_retry_keeps_the_key_and_the_next_call_has_another(self, service):
+        client, sent = service([problem(503, "busy"), ok(job()), ok(job())])
+        client.jobs.create(REQUEST)
+        client.jobs.create(REQUEST)
+        keys = [request.headers["idempotency-key"] for request in sent]
+        assert keys[0] == keys[1] != keys[2]
+
+    def test_own_key(self, service):
+        client, sent = service([ok(job())])
+        client.jobs.create(REQUEST, idempotency_key="mine")
+        assert sent[0].headers["idempotency-key"] == "mine"
+
+    def test_cancel(self, service):
+        client, sent = service([ok(job("cancelled"))])
+        assert client.jobs.cancel("job_1").finished
+        assert (sent[0].method, sent[0].url.path) == ("POST", "/v1/jobs/job_1/cancel")
+
+    def test_ids_cannot_address_anything_else(self, service):
+        client, sent = service([ok(job())])
+        client.jobs.get("../datasets?x=1#y")
+        assert sent[0].url.raw_path == b"/v1/jobs/..%2Fdatasets%3Fx%3D1%23y"
+
+    def test_wait_returns_the_finished_job_and_reports_changes(self, service):
+        running = job("running", phase="base", progress={"phase": "base", "step": 1})
+        answers = [ok(job()), ok(job()), ok(running)]
+        answers.append(ok(job("succeeded", result={"condensed_id": "cds_1"})))
+        client, _ = service(answers)
+        seen = []
+        done = client.jobs.wait("job_1", on_change=lambda now: seen.append(now.status))
+        assert done.result.condensed_id == "cds_1"
+        assert seen == ["queued", "running", "succeeded"]
+
+    @pytest.mark.parametrize("status", ["failed", "cancelled", "crashed", "expired"])
+    def test_wait_ends_with_every_outcome(self, service, status):
+        client, _ = service([ok(job(status, error={"code": "x", "detail": "y"}))])
+        assert client.jobs.wait("job_1").status == status
+
+    def test_wait_gives_up_in_time(self, service):
+        client, _ = service(lambda _: ok(job("running")))
+        with pytest.raises(WaitedTooLong, match="running"):
+            client.jobs.wait("job_1", timeout=0.1)
+
+
+class TestLists:
+    def test_pages_are_joined(self, service):
+        client, sent = service([page({"id": "a"}, {"id": "b"}, more=True), page({"id": "c"})])
+        assert [item.id for item in client.datasets.each()] == ["a", "b", "c"]
+        assert "after" not in sent[0].url.params
+        assert sent[1].url.params["after"] == "b"
+
+    def test_one_page_with_filters(self, service):
+        client, sent = service([page(job(), more=True)])
+        found = client.jobs.list(limit=1, status="running")
+        assert (found.has_more, found.last_id, found.data[0].status) == (True, "job_1", "queued")
+        assert dict(sent[0].url.params) == {"limit": "1", "status": "running"}
+
+    def test_components(self, service):
+        client, sent = service(lambda _: page({"name": "dc", "options_schema": {"type": "object"}}))
+        for part in (client.methods, client.privileged_types, client.architectures):
+            assert part.list().data[0].name == "dc"
+        assert [request.url.path for request in sent] == [
+            "/v1/methods",
+            "/v1/privileged-types",
+            "/v1/architectures",
+        ]
+
+    def test_fields_of_a_newer_service_are_kept(self, service):
+        client, _ = service([ok(job(novelty=7))])
+        assert client.jobs.get("job_1").novelty == 7
+
+
+class TestUpload:
+    def test_form_and_rewinding(self, service, tmp_path):
+        archive = tmp_path / "mine.zip"
+        archive.write_bytes(b"PK" + bytes(1000))
+        client, sent = service([problem(502, "x"), ok({"id": "ds_1", "name": "mine"})])
+        assert client.datasets.upload(archive, name="mine", image_size=32).id == "ds_1"
+        for request in sent:
+            assert archive.read_bytes() in request.content
+            assert b'name="image_size"\r\n\r\n32' in request.content
+            assert b'filename="mine.zip"' in request.content
+            assert b'name="seed"' not in request.content
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("status", "code", "kind"),
+        [
+            (422, "budget_out_of_range", BudgetError),
+            (422, "invalid_input", InvalidInput),
+            (404, "not_found", NotFound),
+            (409, "conflict", Conflict),
+            (422, "idempotency_key_reused", ApiError),
+        ],
+    )
+    def test_the_code_decides_the_class(self, service, status, code, kind):
+        entries = [{"pointer": "/fraction", "code": code, "message": "too small"}]
+        client, sent = service([problem(status, code, errors=entries, request_id="req_9")])
+        with pytest.raises(DcpiError) as caught:
+            client.jobs.get("job_1")
+        error = caught.value
+        assert type(error) is kind
+        assert (error.code, error.detail) == (code, f"about {code}")
+        assert error.problems[0].pointer == "/fraction"
+        assert error.__notes__ == [f"HTTP {status}, request req_9"]
+        assert len(sent) == 1
+
+    @pytest.mark.parametrize("body", [b"", b"<html>", b"[1]", b"\xff"])
+    def test_an_error_that_is_no_problem_document(self, service, body):
+        client, _ = service([httpx.Response(403, content=body)])
+        with pytest.raises(ApiError, match="403"):
+            client.jobs.get("job_1")
+
+    @pytest.mark.parametrize("body", [b"<html>welcome", b'{"status": "queued"}', b"[]"])
+    def test_an_answer_of_another_service(self, service, body):
+        client, _ = service([httpx.Response(200, content=body)])
+        with pytest.raises(ApiError):
+            client.jobs.get("job_1")
+
+    @pytest.mark.parametrize("url", ["localhost:8000", "ftp://x", "", "/v1"])
+    def test_addresses_that_are_none(self, url):
+        with pytest.raises(InvalidInput, match="address"):
+            Client(url)
+
+
+class TestRetries:
+    @pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
+    def test_what_may_pass_is_tried_again(self, service, naps, status):
+        client, sent = service([problem(status, "x"), problem(status, "x"), ok(job())])
+        assert client.jobs.get("job_1").id == "job_1"
+        assert len(sent) == 3
+        assert 0.25 <= naps[0] <= 0.5 <= naps[1] <= 1.0
+
+    @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422])
+    def test_what_will_not_pass_is_not(self, service, status):
+        client, sent = service(lambda _: problem(status, "x"))
+        with pytest.raises(ApiError):
+            client.jobs.get("job_1")
+        assert len(sent) == 1
+
+    def test_a_twin_still_being_answered_is_waited_for(self, service, naps):
+        busy = problem(409, "idempotency_in_progress", {"retry-after": "1"})
+        client, sent = service([busy, ok(job())])
+        client.jobs.create(REQUEST)
+        assert (len(sent), naps) == (2, [1.0])
+
+    def test_in_the_end_the_last_error_counts(self, service):
+        client, sent = service(lambda _: problem(503, "overloaded"))
+        with pytest.raises(ApiError, match="about overloaded"):
+            client.jobs.get("job_1")
+        assert len(sent) == 3
+
+    def test_connections_that_fail(self, service):
+        client, sent = service([httpx.ConnectError("refused"), httpx.ReadTimeout(""), ok(job())])
+        assert client.jobs.get("job_1").id == "job_1"
+        client, sent = service(lambda _: httpx.ConnectError("refused"))
+        with pytest.raises(ServiceUnreachable, match=r"dcpi\.test.*refused"):
+            client.jobs.get("job_1")
+        assert len(sent) == 3
+
+    @pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("0", 0.0), ("3600", 60.0)])
+    def test_retry_after_wins_within_reason(self, header, seconds):
+        assert delay_seconds(0, httpx.Response(503, headers={"retry-after": header})) == seconds
+
+    def test_delays_grow_and_stay_bounded(self):
+        for attempt in range(20):
+            longest = min(8.0, 0.5 * 2**attempt)
+            assert longest / 2 <= delay_seconds(attempt) <= longest
+
+
+class TestSecrets:
+    def test_the_key_goes_to_the_service(self, service):
+        client, sent = service([ok(job())], api_key="secret")
+        client.jobs.get("job_1")
+        assert sent[0].headers["authorization"] == "Bearer secret"
+
+    def test_and_to_no_other_host(self, service):
+        def answer(request):
+            if request.url.host == "dcpi.test":
+                return httpx.Response(307, headers={"location": "http://objects.test/x?sig=1"})
+            return ok(job())
+
+        client, sent = service(answer, api_key="secret")
+        assert client.jobs.get("job_1").id == "job_1"
+        assert [request.url.host for request in sent] == ["dcpi.test", "objects.test"]
+        assert "authorization" not in sent[1].headers
+
+    def test_a_write_is_not_carried_elsewhere(self, service):
+        moved = httpx.Response(307, headers={"location": "http://evil.test/"})
+        client, sent = service(lambda _: moved, api_key="secret")
+        with pytest.raises(DcpiError):
+            client.jobs.create(REQUEST)
+        assert {request.url.host for request in sent} == {"dcpi.test"}
+
+
+def test_the_client_does_not_load_the_tensor_stack():
+    code = (
+        "import sys, dcpi_core.client, dcpi_core.client.resources;"
+        "sys.exit(any(m in sys.modules for m in ('torch', 'numpy', 'dcpi_core.bundle')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
