@@ -67,7 +67,9 @@ def problem(runtime: Runtime, images_per_class: int, side: int) -> Context:
     )
 
 
-def plain_step(network: nn.Module, images: Tensor, number: int, ctx: Context) -> tuple[float, Tensor]:
+def plain_step(
+    network: nn.Module, images: Tensor, number: int, ctx: Context
+) -> tuple[float, Tensor]:
     """One image update the published way; returns the loss and the image gradient."""
     images = images.detach().requires_grad_()
     parameters = list(network.parameters())
@@ -134,7 +136,9 @@ def main() -> None:
         given.out.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def summarise(found: dict[str, list[dict[str, list[float]]]], images_per_class: int) -> dict[str, object]:
+def summarise(
+    found: dict[str, list[dict[str, list[float]]]], images_per_class: int
+) -> dict[str, object]:
     """Medians, the ratio round by round, and how far the losses are apart."""
     medians = {
         side: [statistics.median(run["seconds"]) for run in runs] for side, runs in found.items()
@@ -162,7 +166,7 @@ def summarise(found: dict[str, list[dict[str, list[float]]]], images_per_class: 
 def _in_own_process(side: str, images_per_class: int, iterations: int) -> dict[str, list[float]]:
     command = [sys.executable, "-m", "benchmarks.dc_iteration", "--side", side]
     command += ["--images-per-class", str(images_per_class), "--iterations", str(iterations)]
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found: dict[str, list[float]] = json.loads(output.splitlines()[-1])
     return found
 

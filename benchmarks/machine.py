@@ -14,7 +14,7 @@ from dcpi_core.compute import Runtime, machine
 def describe(runtime: Runtime) -> dict[str, Any]:
     """Machine, versions and commit, as JSON."""
     commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607 - whichever git is installed
+        ["git", "rev-parse", "--short", "HEAD"],
         capture_output=True,
         text=True,
         check=False,

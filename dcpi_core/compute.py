@@ -40,10 +40,13 @@ class Runtime:
 
     @classmethod
     def choose(cls, device: str = "auto", threads: int | None = None) -> "Runtime":
-        """Pick a GPU if there is one and ``device`` is "auto"; otherwise what was asked for."""
+        """Pick a GPU if there is one and ``device`` is "auto"; otherwise what was asked for.
+
+        Torch's own number of threads is the default: the cores, or OMP_NUM_THREADS.
+        """
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        threads = threads or _available_threads()
+        threads = threads or torch.get_num_threads()
         torch.set_num_threads(threads)
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
@@ -82,13 +85,6 @@ def machine() -> str:
     except (OSError, StopIteration):
         pass
     return f"{name}, {os.cpu_count()} cores"
-
-
-def _available_threads() -> int:
-    limit = os.environ.get("OMP_NUM_THREADS", "")
-    if limit.isdigit() and int(limit) > 0:
-        return int(limit)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _alone(function: Callable[[Item], Result], item: Item) -> Result:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from dcpi_core.networks import Network
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class StudentOutput:
     ``features`` are those of the last block, (B, F, h, w); ``logits`` are (B, K).
     """
 
-    network: nn.Module
+    network: Network
     images: Tensor
     features: Tensor
     logits: Tensor

@@ -60,7 +60,9 @@ PUBLISHED_LOOPS = (
 )
 
 
-def real_gradients(network: Network, label: int, step: int, count: int, ctx: Context) -> list[Tensor]:
+def real_gradients(
+    network: Network, label: int, step: int, count: int, ctx: Context
+) -> list[Tensor]:
     """Gradient of the mean cross entropy on a fresh batch of real images of one class."""
     images = ctx.real_batch(label, count, step)
     return gradients(network, images, _labels(label, images), ctx.runtime)
@@ -87,7 +89,11 @@ def match_images(
 
 
 def train_between_updates(
-    network: Network, condensed: CondensedSet, options: LoopOptions, streams: Streams, runtime: Runtime
+    network: Network,
+    condensed: CondensedSet,
+    options: LoopOptions,
+    streams: Streams,
+    runtime: Runtime,
 ) -> None:
     """Train the network for ``inner_epochs`` on the condensed set: plain SGD, batches of 256."""
     network.train()

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from dcpi_core import bundle
-from dcpi_core.bundle.tensors import from_tensors, to_tensors
+from dcpi_core.bundle.tensors import from_tensors, stored_bytes, to_tensors
 from dcpi_core.checkpoint import load_tensors, pack, save_tensors, unpack
 from dcpi_core.compute import Runtime
 from dcpi_core.condensed import CondensedSet
@@ -24,8 +24,8 @@ from dcpi_core.datasets import load as load_dataset
 from dcpi_core.datasets import load_prepared
 from dcpi_core.datasets.base import ImageDataset
 from dcpi_core.evaluation.arms import ArmPlan, plan_arms, training_set
-from dcpi_core.evaluation.measure import Measurement, measure
-from dcpi_core.evaluation.reporting import build_arm, build_report, seeds_of
+from dcpi_core.evaluation.measure import Measurement, Trial, measure
+from dcpi_core.evaluation.reporting import build_arm, build_report, random_bytes, seeds_of
 from dcpi_core.methods.base import AnyMethod
 from dcpi_core.prepared import Assets, TrainingPlan
 from dcpi_core.privileged.base import AnyPrivilegedType
@@ -165,8 +165,9 @@ class _Job:
 
     def _prepare(self) -> None:
         plans: dict[TrainingPlan, None] = {}
-        for component in (self.method, *self.types):
-            plans |= dict.fromkeys(component.needs(self.ctx))
+        plans |= dict.fromkeys(self.method.needs(self.ctx))
+        for kind in self.types:
+            plans |= dict.fromkeys(kind.needs(self.ctx))
         for plan in plans:
             trained = self.ctx.trained_network(plan)
             self.memory.metrics[f"{plan.network}_train_accuracy"] = trained.train_accuracy
@@ -229,11 +230,9 @@ class _Job:
 
     def _measure(self, position: int, network: str, repeat: int) -> Measurement:
         recipe = Recipe(epochs=self.spec.evaluation.epochs)
+        trial = Trial(network, recipe, seeds_of(self.spec)[repeat])
         condensed = training_set(self._arms()[position], repeat, self.ctx)
-        seed = seeds_of(self.spec)[repeat]
-        return measure(
-            condensed, self.source, network, recipe, seed, self.runtime, self._on_student_step
-        )
+        return measure(trial, condensed, self.source, self.runtime, self._on_student_step)
 
     def _arms(self) -> list[ArmPlan]:
         sets = self.memory.sets
@@ -250,7 +249,12 @@ class _Job:
         memory = self.memory
         condensed = memory.sets.get("enriched", memory.sets["base"])
         report = build_report(
-            self.spec, self._summaries(), condensed, memory.seconds, memory.metrics, self.runtime
+            self.spec,
+            self._summaries(),
+            stored_bytes(condensed),
+            memory.seconds,
+            memory.metrics,
+            self.runtime,
         )
         directory = self.place.workspace / "bundle"
         bundle.write(directory, condensed, self.spec, report)
@@ -267,6 +271,9 @@ class _Job:
                     for run in self.memory.runs
                     if (run["arm"], run["network"]) == (arm.name, network)
                 ],
+                random_bytes(self.spec)
+                if arm.condensed is None
+                else stored_bytes(arm.condensed).total,
                 self.spec,
             )
             for arm in self._arms()
@@ -288,7 +295,7 @@ class _Job:
         self.reporter(Progress(Phase.PREPARE, step, total, what))
         self._stop_if_asked()
 
-    def _on_student_step(self, step: int, total: int) -> None:  # noqa: ARG002 - called per step
+    def _on_student_step(self, step: int, total: int) -> None:
         self._stop_if_asked()
 
     def _stop_if_asked(self) -> None:
@@ -343,11 +350,12 @@ class _Job:
             own = _below(f"sets.{name}.", tensors)
             memory.sets[name] = from_tensors(own, settings)
         if values["partial"] is not None:
-            worker = self.method
-            if memory.phase is Phase.PRIVILEGED:
-                worker = self.types[memory.component]
+            in_privileged = memory.phase is Phase.PRIVILEGED
+            kind = (
+                self.types[memory.component].state_type if in_privileged else self.method.state_type
+            )
             tensors = {name: value.to(self.runtime.device) for name, value in tensors.items()}
-            memory.partial = unpack(worker.state_type, tensors, values["partial"], "partial.")
+            memory.partial = unpack(kind, tensors, values["partial"], "partial.")
         return memory
 
 

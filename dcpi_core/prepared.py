@@ -123,9 +123,7 @@ class Assets:
             finished = run.epoch == plan.total_epochs(len(train))
             _save(done if finished else partial, run)
         partial.unlink(missing_ok=True)
-        return TrainedNetwork(
-            plan, run.parameters, run.forgetting, run.learned, run.train_accuracy
-        )
+        return TrainedNetwork(plan, run.parameters, run.forgetting, run.learned, run.train_accuracy)
 
 
 class _Trainer:
@@ -182,7 +180,7 @@ class _Trainer:
         for piece in pieces:
             logits = student_output(self.network, images[piece]).logits
             loss = F.cross_entropy(logits, labels[piece], reduction="sum") / len(index)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             right.append((logits.argmax(1) == labels[piece]).cpu())
         self.optimiser.step()
         self.optimiser.zero_grad()

@@ -42,5 +42,5 @@ class Streams:
         Layer constructors accept no generator; this is the only place where global state is used.
         """
         with torch.random.fork_rng(devices=[]):
-            torch.random.default_generator.manual_seed(self.integer(purpose, *position))
+            torch.default_generator.manual_seed(self.integer(purpose, *position))
             yield

@@ -135,7 +135,7 @@ def accumulate_gradients(
     """
     if has_batch_norm(network):
         loss = objective(network, images, labels, privileged)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss.detach()
     total = torch.zeros((), device=images.device)
     for piece in runtime.chunks(len(labels)):
@@ -143,14 +143,12 @@ def accumulate_gradients(
         batch = [p.batch(where) for p in privileged]
         share = len(where) / len(labels)
         loss = objective(network, images[piece], labels[piece], batch) * share
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         total += loss.detach()
     return total
 
 
-def gradients(
-    network: Network, images: Tensor, labels: Tensor, runtime: Runtime
-) -> list[Tensor]:
+def gradients(network: Network, images: Tensor, labels: Tensor, runtime: Runtime) -> list[Tensor]:
     """Gradient of the mean cross entropy for every parameter, without a graph.
 
     Args:
@@ -184,7 +182,7 @@ def predict(
 
 def has_batch_norm(network: nn.Module) -> bool:
     """Whether the network's output depends on which images share a batch."""
-    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules())  # noqa: SLF001
+    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules())
 
 
 def _require_finite(network: nn.Module) -> None:

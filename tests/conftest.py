@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SHARED = ROOT.parent / "shared"
+SHARED_DATA = ROOT.parent / "shared" / "data"
 
 # Set before torch is loaded, and inherited by the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
@@ -26,13 +26,7 @@ def root() -> Path:
 @pytest.fixture(scope="session")
 def shared_data() -> Path | None:
     """Real images to measure on, ``../shared/data``; None where they are not there."""
-    return _present(SHARED / "data")
-
-
-@pytest.fixture(scope="session")
-def shared_golden() -> Path | None:
-    """Numbers of the published implementations, ``../shared/golden``; None if not there."""
-    return _present(SHARED / "golden")
+    return _present(SHARED_DATA)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -91,9 +85,8 @@ def _reason(item: pytest.Item) -> str:
     names: tuple[str, ...] = getattr(item, "fixturenames", ())
     if item.get_closest_marker("gpu"):
         return "no CUDA device"
-    for fixture, folder in (("shared_data", "data"), ("shared_golden", "golden")):
-        if fixture in names and _present(SHARED / folder) is None:
-            return f"no ../shared/{folder} beside the repository"
+    if "shared_data" in names and _present(SHARED_DATA) is None:
+        return "no ../shared/data beside the repository"
     return "skipped for the reason given above"
 
 

@@ -4,7 +4,9 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from dcpi_core.spec.manifest import Manifest, Privileged
+from dcpi_core.registry import METHODS, PRIVILEGED_TYPES, Registry
+from dcpi_core.spec.errors import UnknownName
+from dcpi_core.spec.manifest import ComponentInfo, Manifest, Privileged
 from dcpi_core.spec.report import Arm, Report
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -113,16 +115,22 @@ def _bytes(manifest: Manifest) -> str:
 
 def _training(manifest: Manifest) -> str:
     recipe, rate = manifest.recipe, manifest.recipe.optimizer
+    name = manifest.source.dataset
+    # A published dataset is known by its name; an upload only to whoever has its archive.
+    published = not manifest.source.fingerprint
+    loader = f'load("{name}")' if published else 'load_prepared("the prepared archive")'
+    given = name if published else "--archive FILE"
     return (
         "```python\n"
-        "import dcpi_core as dcpi\n\n"
-        'bundle = dcpi.load(".")              # checks every sha256; no pickle anywhere\n'
-        f"network = bundle.build_network()     # {recipe.network.name}\n"
-        "bundle.fit(network, seed=0)          # the recipe of manifest.json, all labels used\n"
-        "print(bundle.evaluate(network, test))\n"
+        "import dcpi_core as dcpi\n"
+        f"from dcpi_core.datasets import {loader.partition('(')[0]}\n\n"
+        'bundle = dcpi.load(".")        # checks every sha256; no pickle anywhere\n'
+        f"network = bundle.fit(seed=0)   # a fresh {recipe.network.name}, the recipe below, "
+        "every label used\n"
+        f"print(bundle.evaluate(network, {loader}.test))\n"
         "```\n\n"
         "Without DCPI: `python train.py --test test.npz` needs torch, numpy and safetensors alone. "
-        f"Make the test file with `dcpi test-data {manifest.source.dataset} --out test.npz`.\n\n"
+        f"Make the test file with `dcpi test-data {given} --out test.npz`.\n\n"
         f"The recipe: SGD, rate {rate.lr:g}, momentum {rate.momentum:g}, weight decay "
         f"{rate.weight_decay:g}, batch {recipe.batch_size}, {recipe.passes} passes; after pass "
         f"{recipe.schedule.after_epoch_index + 1} the rate is multiplied by "
@@ -141,11 +149,8 @@ def _numbers(manifest: Manifest, name: str) -> str:
 def _making(manifest: Manifest) -> str:
     method = manifest.method
     lines = [
-        f"- base method `{method.base.name}` with {_options(method.base.options)}",
-        *(
-            f"- privileged type `{part.name}` with {_options(part.options)}"
-            for part in method.privileged
-        ),
+        f"- base method {_component(method.base, METHODS)}",
+        *(f"- privileged type {_component(part, PRIVILEGED_TYPES)}" for part in method.privileged),
         f"- network {method.network}, seed {method.seed}, dcpi {manifest.versions.dcpi}, "
         f"torch {manifest.versions.torch}",
         f"- spec sha256 `{manifest.spec_sha256}`",
@@ -161,6 +166,14 @@ def _labels(parts: Iterable[Privileged]) -> list[str]:
         for part in parts
         for tensor in part.tensors
     ]
+
+
+def _component(part: ComponentInfo, registry: Registry[Any]) -> str:
+    try:
+        source = f" ({_plain(registry.get(part.name).source)})"
+    except UnknownName:
+        source = ""
+    return f"`{part.name}`{source} with {_options(part.options)}"
 
 
 def _options(options: dict[str, Any]) -> str:

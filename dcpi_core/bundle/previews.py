@@ -47,10 +47,12 @@ def grid_png(condensed: CondensedSet, facts: DatasetFacts, caption: str) -> byte
     labels = condensed.labels.cpu().numpy()
     rows = [pixels[labels == c][:MAX_COLUMNS] for c in range(min(facts.num_classes, MAX_ROWS))]
     layout = _Layout.of(rows, facts)
-    canvas = Image.new("RGB", layout.size, PAPER)
+    note = _grid_note(len(labels), rows, facts)
+    text_width = max(_font(16).getlength(caption), _font(12).getlength(note))
+    width = max(layout.size[0], math.ceil(text_width) + 2 * layout.margin)
+    canvas = Image.new("RGB", (width, layout.size[1]), PAPER)
     draw = ImageDraw.Draw(canvas)
     draw.text((layout.margin, layout.margin), caption, INK, _font(16))
-    note = _grid_note(len(labels), rows, facts)
     draw.text((layout.margin, layout.margin + 22), note, MUTED, _font(12))
     for position, row in enumerate(rows):
         _draw_row(canvas, layout, position, facts.classes[position], row)
@@ -64,7 +66,7 @@ def accuracy_png(report: Report, caption: str, network: str | None = None) -> by
     scale = 2  # drawn twice as large and reduced, which smooths every edge
     chart = _Chart(arms, scale)
     draw = ImageDraw.Draw(chart.canvas)
-    chart.text(draw, (24, 20), caption, INK, 16)
+    chart.text(draw, (24, 20), _short(caption, 88), INK, 16)
     note = f"test accuracy of {network}, mean and standard deviation; one dot per run"
     chart.text(draw, (24, 43), note, MUTED, 12)
     chart.axis(draw)
@@ -120,7 +122,7 @@ class _Layout:
         between = 18 * (self.blocks - 1)
         width = 2 * self.margin + self.blocks * self.block_width + between
         height = 2 * self.margin + self.header + self.rows * (self.cell[1] + self.gap)
-        return max(width, 460), height
+        return width, height
 
     def origin(self, position: int) -> tuple[int, int]:
         """Upper left corner of a class's row."""

@@ -81,7 +81,7 @@ def _caption(spec: JobSpec) -> str:
     method = " + ".join([spec.base_method.name, *(part.name for part in spec.privileged)])
     count = spec.images_per_class
     plural = "" if count == 1 else "s"
-    return f"{spec.dataset.title}, {method}, {count} image{plural} per class"
+    return f"{spec.dataset.name}, {method}, {count} image{plural} per class"
 
 
 def _entries(blobs: dict[str, bytes]) -> tuple[FileEntry, ...]:

@@ -1,6 +1,6 @@
 """``dcpi estimate``: what a job would cost. Imports no torch, unless an archive must be read."""
 
-from rich.table import Table
+from collections.abc import Iterator
 
 from dcpi_core.cli import asking, screen, sources
 from dcpi_core.spec.estimate import Estimate
@@ -32,25 +32,23 @@ def estimate(
     if as_json:
         screen.print_json(found.model_dump(mode="json"))
     else:
-        screen.out().print(_table(found))
+        for label, text in _lines(found):
+            screen.out().print(f"{label:<12}{text}", markup=False)
 
 
-def _table(found: Estimate) -> Table:
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_row(
+def _lines(found: Estimate) -> Iterator[tuple[str, str]]:
+    yield (
         "images",
         f"{found.num_images:,} ({found.images_per_class} per class, "
         f"{100 * found.effective_fraction:.3g} % of the training set)",
     )
     parts = [f"{name} {size:,}" for name, size in found.bytes.items() if name != "total"]
-    table.add_row("bytes", f"{found.bytes['total']:,} ({', '.join(parts)})")
-    if found.equivalent_images_per_class is not None:
-        table.add_row(
-            "same bytes", f"{found.equivalent_images_per_class:g} images per class without labels"
-        )
+    yield "bytes", f"{found.bytes['total']:,} ({', '.join(parts)})"
+    if found.equivalent_images_per_class not in (None, found.images_per_class):
+        equal = f"{found.equivalent_images_per_class:g}"
+        yield "same bytes", f"{equal} images per class without privileged labels"
     for kind, (fastest, slowest) in found.seconds.items():
-        table.add_row(f"time, {kind}", f"{_duration(fastest)} to {_duration(slowest)}")
-    return table
+        yield f"time, {kind}", f"{_duration(fastest)} to {_duration(slowest)}"
 
 
 def _duration(seconds: float) -> str:

@@ -1,6 +1,7 @@
 """Where output goes: results to standard output, everything else to standard error. No torch."""
 
 import json
+import sys
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,8 +14,11 @@ from dcpi_core.spec.progress import Progress as Step
 
 
 def out() -> Console:
-    """Standard output; made afresh, since tests and shells redirect it."""
-    return Console(soft_wrap=True, highlight=False)
+    """Standard output; made afresh, since tests and shells redirect it.
+
+    Where it is no terminal there is no width to keep to, and no table cell should be cut.
+    """
+    return Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
 def err() -> Console:
@@ -36,7 +40,7 @@ def print_error(error: DcpiError) -> None:
 
 
 class PhaseBars:
-    """One progress bar per phase on a terminal; one line per phase elsewhere."""
+    """One progress bar per phase on a terminal; elsewhere a line per tenth of a phase."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._console = err()
@@ -52,6 +56,7 @@ class PhaseBars:
             disable=not self._live,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._logged: dict[str, int] = {}
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -69,9 +74,15 @@ class PhaseBars:
         """``step`` of ``total`` of a phase is done."""
         if phase not in self._tasks:
             self._tasks[phase] = self._bars.add_task(phase, total=total, note=note)
-            if not (self._live or self._quiet):
-                self._console.print(f"{phase}: {note or 'started'}", markup=False)
+        if not (self._live or self._quiet):
+            self._log(phase, step, total, note)
         self._bars.update(self._tasks[phase], completed=step, total=total, note=note)
+
+    def _log(self, phase: str, step: int, total: int, note: str) -> None:
+        tenth = 10 * step // max(total, 1)
+        if self._logged.get(phase) != tenth:
+            self._logged[phase] = tenth
+            self._console.print(f"{phase} {step}/{total} {note}".rstrip(), markup=False)
 
     def __call__(self, progress: Step) -> None:
         """As a sink of the pipeline."""

@@ -2,7 +2,7 @@
 
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 Item = TypeVar("Item")
 
@@ -11,9 +11,9 @@ TERMINAL = frozenset({"succeeded", "failed", "cancelled", "crashed", "expired"})
 
 
 class Answer(BaseModel):
-    """Base of every answer."""
+    """Base of every answer. Ids are text here even where the service counts."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", coerce_numbers_to_str=True)
 
 
 class JobProgress(Answer):
@@ -57,7 +57,7 @@ class Job(Answer):
 class Event(Answer):
     """One line of a job's history; ``type`` is status, progress, metric, log, heartbeat or end."""
 
-    id: str = ""
+    id: str = Field("", validation_alias=AliasChoices("id", "seq"))
     type: str
     data: dict[str, Any] = Field(default_factory=dict)
 

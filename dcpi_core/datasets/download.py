@@ -47,6 +47,8 @@ def fetch(name: str, files: Sequence[RemoteFile], root: Path) -> None:
         try:
             _check_reachable(file.url)
             _download(file, root / file.path)
+        except urllib.error.URLError as error:
+            raise unavailable(name, missing, root, f"downloading failed: {error.reason}") from None
         except (OSError, HTTPException, ValueError) as error:
             raise unavailable(name, missing, root, f"downloading failed: {error}") from None
 

@@ -19,7 +19,7 @@ def load(name: str, root: Path | None = None) -> ImageDataset:
     Args:
         name: as in the catalogue, e.g. ``"cifar10"``.
         root: folder that holds, or will receive, the downloaded files; by default
-            ``torchvision_sets.DEFAULT_ROOT``.
+            ``download.default_root()``.
 
     Raises:
         UnknownName: no such dataset; the message lists those that exist.

@@ -23,19 +23,26 @@ class Measurement:
     per_class: tuple[float, ...]
 
 
+@dataclass(frozen=True)
+class Trial:
+    """A student to be trained: the same trial gives the same student."""
+
+    network: str
+    recipe: Recipe
+    seed: int
+
+
 def measure(
+    trial: Trial,
     condensed: CondensedSet,
     source: ImageDataset,
-    network: str,
-    recipe: Recipe,
-    seed: int,
     runtime: Runtime,
     on_step: OnStep | None = None,
 ) -> Measurement:
-    """Train a fresh student with ``seed`` and test it. The same seed gives the same student."""
-    streams = Streams(seed)
-    student = fresh_student(network, source.facts, streams)
-    fit(student, condensed, recipe, streams=streams, runtime=runtime, on_step=on_step)
+    """Train a fresh student on the condensed set and test it."""
+    streams = Streams(trial.seed)
+    student = fresh_student(trial.network, source.facts, streams)
+    fit(student, condensed, trial.recipe, streams=streams, runtime=runtime, on_step=on_step)
     return accuracy(student, source, runtime)
 
 
@@ -47,9 +54,7 @@ def fresh_student(network: str, facts: DatasetFacts, streams: Streams) -> Networ
 
 def accuracy(network: Network, source: ImageDataset, runtime: Runtime) -> Measurement:
     """Accuracy of a trained network on the test split."""
-    batches = (
-        normalise(images, source.facts) for images in source.test.images.split(TEST_BATCH)
-    )
+    batches = (normalise(images, source.facts) for images in source.test.images.split(TEST_BATCH))
     found = predict(network, batches, runtime)
     predicted = torch.cat([logits.argmax(1).cpu() for _, logits in found])
     right = (predicted == source.test.labels).double()

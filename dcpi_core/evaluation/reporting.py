@@ -8,7 +8,6 @@ import torch
 
 from dcpi_core import __version__
 from dcpi_core.compute import Runtime, machine
-from dcpi_core.condensed import CondensedSet, PrivilegedLabels
 from dcpi_core.evaluation.arms import ArmPlan
 from dcpi_core.evaluation.measure import Measurement
 from dcpi_core.spec.job import JobSpec
@@ -21,41 +20,38 @@ def seeds_of(spec: JobSpec) -> tuple[int, ...]:
 
 
 def build_arm(
-    plan: ArmPlan, network: str, found: Sequence[Measurement], spec: JobSpec
+    plan: ArmPlan, network: str, found: Sequence[Measurement], train_bytes: int, spec: JobSpec
 ) -> Arm:
     """Summarise the runs of one arm and student."""
-    size = random_bytes(spec) if plan.condensed is None else byte_count(plan.condensed).total
     return Arm(
         name=plan.name,
         title=plan.title,
         network=network,
         num_images=spec.num_images,
-        train_bytes=size,
+        train_bytes=train_bytes,
         runs=tuple(m.accuracy for m in found),
-        per_class=tuple(fmean(values) for values in zip(*(m.per_class for m in found), strict=True)),
+        per_class=tuple(
+            fmean(values) for values in zip(*(m.per_class for m in found), strict=True)
+        ),
     )
 
 
 def differences(arms: Sequence[Arm]) -> tuple[Difference, ...]:
     """Every arm against random images, and everything with labels against the base alone."""
-    pairs = (("base", "random"), ("assigned", "base"), ("privileged", "base"),
-             ("privileged", "assigned"), ("privileged", "random"))
+    pairs = (
+        ("base", "random"),
+        ("assigned", "base"),
+        ("privileged", "base"),
+        ("privileged", "assigned"),
+        ("privileged", "random"),
+    )
     networks = dict.fromkeys(arm.network for arm in arms)
-    by_key = {(arm.name, arm.network): arm for arm in arms}
+    by_key: dict[tuple[str, str], Arm] = {(arm.name, arm.network): arm for arm in arms}
     return tuple(
         Difference.between(by_key[name, network], by_key[against, network])
         for network in networks
         for name, against in pairs
         if (name, network) in by_key and (against, network) in by_key
-    )
-
-
-def byte_count(condensed: CondensedSet) -> ByteCount:
-    """Bytes of every part, as stored in the bundle."""
-    return ByteCount(
-        images=condensed.images.nbytes,
-        labels=condensed.labels.nbytes,
-        privileged={labels.kind: _label_bytes(labels) for labels in condensed.privileged},
     )
 
 
@@ -80,7 +76,7 @@ def environment(runtime: Runtime) -> Environment:
 def build_report(
     spec: JobSpec,
     arms: Sequence[Arm],
-    condensed: CondensedSet,
+    size: ByteCount,
     seconds: dict[str, float],
     metrics: dict[str, float],
     runtime: Runtime,
@@ -93,13 +89,8 @@ def build_report(
         num_test=spec.dataset.num_test,
         arms=tuple(arms),
         differences=differences(arms),
-        bytes=byte_count(condensed),
+        bytes=size,
         seconds={name: round(value, 3) for name, value in seconds.items()},
         metrics=metrics,
         environment=environment(runtime),
     )
-
-
-def _label_bytes(labels: PrivilegedLabels) -> int:
-    tensors, _ = labels.stored()
-    return sum(tensor.nbytes for tensor in tensors.values())

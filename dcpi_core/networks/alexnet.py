@@ -37,8 +37,8 @@ class AlexNet(Network):
 
     def __init__(self, inputs: Inputs, options: AlexNetOptions) -> None:
         inputs.require(8, "AlexNet")
-        channels, padding = inputs.channels, inputs.first_padding(2)
-        height, width = inputs.height + 2 * padding - 4, inputs.width + 2 * padding - 4
+        channels, padding = inputs.channels, 2 + inputs.extra_padding
+        height, width = inputs.padded_size
         blocks, shapes = [], []
         for stage in _STAGES:
             convolution = nn.Conv2d(channels, stage.filters, stage.kernel, padding=padding)

@@ -25,10 +25,15 @@ class Inputs:
     height: int
     width: int
 
-    def first_padding(self, usual: int) -> int:
-        """Padding of the first convolution: gray 28 x 28 images become 32 x 32, as published."""
-        is_mnist_like = (self.channels, self.height, self.width) == (1, 28, 28)
-        return usual + 2 if is_mnist_like else usual
+    @property
+    def extra_padding(self) -> int:
+        """Added to the first convolution's: gray 28 x 28 images become 32 x 32, as published."""
+        return 2 if (self.channels, self.height, self.width) == (1, 28, 28) else 0
+
+    @property
+    def padded_size(self) -> tuple[int, int]:
+        """(height, width) with the extra padding."""
+        return self.height + 2 * self.extra_padding, self.width + 2 * self.extra_padding
 
     def require(self, smallest: int, network: str) -> None:
         """Refuse images that would have shrunk to nothing inside the network.
@@ -36,7 +41,7 @@ class Inputs:
         Raises:
             InvalidInput: a side is shorter than ``smallest``.
         """
-        if min(self.height, self.width) < smallest:
+        if min(self.padded_size) < smallest:
             raise InvalidInput(
                 f"{network} needs images of at least {smallest} x {smallest} pixels, "
                 f"not {self.height} x {self.width}"

@@ -42,8 +42,8 @@ class ConvNet(Network):
     def __init__(self, inputs: Inputs, options: ConvNetOptions) -> None:
         _check(inputs, options)
         shapes = _shapes(inputs, options)
-        channels, padding = inputs.channels, inputs.first_padding(1)
-        size = (inputs.height + 2 * padding - 2, inputs.width + 2 * padding - 2)
+        channels, size = inputs.channels, inputs.padded_size
+        padding = 1 + inputs.extra_padding
         blocks = []
         for shape in shapes:
             convolution = nn.Conv2d(channels, options.width, 3, padding=padding)
@@ -55,12 +55,11 @@ class ConvNet(Network):
         classifier = nn.Linear(math.prod(shapes[-1]), inputs.num_classes)
         super().__init__(inputs, blocks, shapes, classifier)
         self.options = options
-        self.first_padding = inputs.first_padding(1)
+        self.first_padding = 1 + inputs.extra_padding
 
 
 def _shapes(inputs: Inputs, options: ConvNetOptions) -> list[FeatureShape]:
-    grown = 2 * inputs.first_padding(1) - 2
-    height, width = inputs.height + grown, inputs.width + grown
+    height, width = inputs.padded_size
     shapes = []
     for _ in range(options.depth):
         if options.pooling != "none":

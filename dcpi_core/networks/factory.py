@@ -65,9 +65,7 @@ def _parse(entry: Entry[Any], given: dict[str, Any]) -> Options:
         return entry.options(**given)
     except ValidationError as error:
         problems = [
-            FieldProblem(
-                "/" + "/".join(map(str, problem["loc"])), "invalid_option", problem["msg"]
-            )
+            FieldProblem("/" + "/".join(map(str, problem["loc"])), "invalid_option", problem["msg"])
             for problem in error.errors()
         ]
         allowed = ", ".join(entry.options.model_fields) or "none"

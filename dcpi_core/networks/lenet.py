@@ -16,10 +16,10 @@ class LeNet(Network):
     Published for 32 x 32; other sizes get a first linear layer of the size they need.
     """
 
-    def __init__(self, inputs: Inputs, options: Options) -> None:  # noqa: ARG002 - has none
+    def __init__(self, inputs: Inputs, options: Options) -> None:
         inputs.require(16, "LeNet")
-        padding = inputs.first_padding(0)
-        first = [(side + 2 * padding - 4) // 2 for side in (inputs.height, inputs.width)]
+        padding = inputs.extra_padding
+        first = [(side - 4) // 2 for side in inputs.padded_size]
         second = [(side - 4) // 2 for side in first]
         shapes = [(6, first[0], first[1]), (16, second[0], second[1])]
         blocks = [

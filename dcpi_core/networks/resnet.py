@@ -75,9 +75,7 @@ class ResNet18(Network):
 def _convolution(
     channels: int, width: int, kernel: int, stride: int, options: ResNetOptions
 ) -> list[nn.Module]:
-    convolution = nn.Conv2d(
-        channels, width, kernel, stride=stride, padding=kernel // 2, bias=False
-    )
+    convolution = nn.Conv2d(channels, width, kernel, stride=stride, padding=kernel // 2, bias=False)
     # Neither norm of this family needs the size of the map.
     return [convolution, *norm_layers(options.norm, width, (0, 0))]
 

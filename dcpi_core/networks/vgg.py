@@ -41,11 +41,9 @@ class VGG11(Network):
     """
 
     def __init__(self, inputs: Inputs, options: VGGOptions) -> None:
-        padding = inputs.first_padding(1)
-        grown = 2 * padding - 2
-        if not grown:
-            inputs.require(32, "VGG11")
-        channels, height, width = inputs.channels, inputs.height + grown, inputs.width + grown
+        inputs.require(32, "VGG11")
+        channels, padding = inputs.channels, 1 + inputs.extra_padding
+        height, width = inputs.padded_size
         blocks, shapes = [], []
         for stage in _STAGES:
             convolution = nn.Conv2d(channels, stage.filters, 3, padding=padding)

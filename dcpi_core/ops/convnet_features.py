@@ -85,7 +85,7 @@ class _Features(torch.autograd.Function):
         return maps.permute(0, 3, 1, 2).contiguous()
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         gradient = gradient.permute(0, 2, 3, 1)
         gradients: list[Tensor] = []
@@ -133,9 +133,7 @@ def _first_backward(
     return [for_weight.view_as(weight), torch.zeros_like(bias), along.sum(0), total.sum(0)]
 
 
-def _later_forward(
-    maps: Tensor, parameters: Sequence[Tensor]
-) -> tuple[Tensor, _LaterBlock]:
+def _later_forward(maps: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, _LaterBlock]:
     weight, _, scale, shift = parameters
     count, height, width, _ = maps.shape
     output, saved = winograd.forward(maps, weight)
@@ -160,16 +158,16 @@ def _later_forward(
 def _later_backward(
     gradient: Tensor, block: _LaterBlock, parameters: Sequence[Tensor]
 ) -> tuple[Tensor, list[Tensor]]:
-    weight, bias, scale, _ = parameters
+    _, bias, scale, _ = parameters
     height, width = block.size
     count, channels = gradient.shape[0], gradient.shape[3]
     down, across = height // 4, width // 4
     blocks = gradient.reshape(count, down, 2, across, 2, channels).permute(2, 4, 0, 1, 3, 5)
     spread = (blocks * 0.25)[:, None, :, None].expand(2, 2, 2, 2, -1, -1, -1, -1)
     shape = block.activations.shape
-    inner = torch.ops.aten.threshold_backward(
-        spread, block.activations.view(spread.shape), 0
-    ).view(shape)
+    inner = torch.ops.aten.threshold_backward(spread, block.activations.view(spread.shape), 0).view(
+        shape
+    )
     total = _sum_pixels(inner).unsqueeze(1)
     along = _sum_pixels(inner * block.output).unsqueeze(1)
     along = (along - block.mean * total) * block.inverse_std  # sum of gradient * z_hat

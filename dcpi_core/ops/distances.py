@@ -56,13 +56,12 @@ def mean_feature_distance(syn_features: Tensor, real_features: Tensor) -> Tensor
 
 def _has_rows(a: Tensor, b: Tensor) -> bool:
     if a.shape != b.shape:
-        raise ValueError(
-            f"gradient_distance: shapes {tuple(a.shape)} and {tuple(b.shape)} differ"
-        )
+        raise ValueError(f"gradient_distance: shapes {tuple(a.shape)} and {tuple(b.shape)} differ")
     return a.ndim > 1
 
 
 def _row_distance(a: Tensor, b: Tensor) -> Tensor:
     a, b = a.flatten(1), b.flatten(1)
     norms = torch.linalg.vector_norm(a, dim=1) * torch.linalg.vector_norm(b, dim=1)
-    return (1 - (a * b).sum(1) / (norms + EPS)).sum()
+    cosines: Tensor = (a * b).sum(1) / (norms + EPS)
+    return (1 - cosines).sum()

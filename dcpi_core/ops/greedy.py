@@ -37,15 +37,14 @@ def k_center(features: Tensor, count: int, first: int) -> Tensor:
         raise InvalidInput(f"first must be one of {len(features)} rows, counted from 0: {first}")
     tolerance = rows.tolerance(rows.longest)
     nearest = torch.full_like(rows.squares, torch.inf)  # squared distance to the nearest pick
-    taken = torch.zeros_like(nearest, dtype=torch.bool)
     picked = [first]
     while len(picked) < count:
         centre = picked[-1]
-        taken[centre] = True
-        offsets = rows.squares + rows.squares[centre]
-        distances = torch.addmv(offsets, rows.matrix, rows.matrix[centre], alpha=-2)
-        nearest = torch.minimum(nearest, distances.clamp_min_(0))
-        picked.append(_lowest_index(-nearest, taken, tolerance))
+        nearest[centre] = -torch.inf  # taken
+        chosen = rows.matrix[centre].contiguous()
+        distances = torch.addmv(rows.squares, rows.matrix, chosen, alpha=-2)
+        torch.minimum(nearest, distances.add_(rows.squares[centre]), out=nearest)
+        picked.append(_first(nearest >= nearest.max() - tolerance))
     return torch.tensor(picked, device=features.device)
 
 
@@ -66,17 +65,16 @@ def herding(features: Tensor, count: int) -> Tensor:
         InvalidInput: ``count`` is not in 1..n, or a value is not finite.
     """
     rows = _centred(features, count)
-    taken = torch.zeros_like(rows.squares, dtype=torch.bool)
+    squares = rows.squares.clone()
     total = torch.zeros_like(rows.matrix[0], dtype=torch.float64)  # of the picks; wanted: 0
     picked: list[int] = []
     while len(picked) < count:
         # Up to a constant the squared length of (total + row).
-        scores = torch.addmv(rows.squares, rows.matrix, total.to(rows.matrix.dtype), alpha=2)
+        scores = torch.addmv(squares, rows.matrix, total.to(rows.matrix.dtype), alpha=2)
         tolerance = rows.tolerance(torch.maximum(rows.longest, total.norm()))
-        best = _lowest_index(scores, taken, tolerance)
-        taken[best] = True
-        total += rows.matrix[best]
-        picked.append(best)
+        picked.append(_first(scores <= scores.min() + tolerance))
+        squares[picked[-1]] = torch.inf  # taken
+        total += rows.matrix[picked[-1]]
     return torch.tensor(picked, device=features.device)
 
 
@@ -103,16 +101,14 @@ def _centred(features: Tensor, count: int) -> _Rows:
     features = features.detach() if exact else features.detach().float()
     mean = features.mean(0, dtype=torch.float64).to(features.dtype)
     # Stored by columns: the product with a vector is then twice as fast.
-    columns = features.t() - mean.unsqueeze(1)
-    matrix = columns.contiguous().t()
+    columns = features.t().clone(memory_format=torch.contiguous_format)
+    matrix = columns.sub_(mean.unsqueeze(1)).t()
     squares = matrix.square().sum(1)
     if not torch.isfinite(squares).all():
         raise InvalidInput("features hold a value that is NaN, infinite or too large to square")
     return _Rows(matrix, squares, squares.max().sqrt())
 
 
-def _lowest_index(scores: Tensor, taken: Tensor, tolerance: Tensor) -> int:
-    """Index of the smallest score among rows that are not taken; the first of equal ones."""
-    scores = scores.masked_fill(taken, torch.inf)
-    equal = scores <= scores.min() + tolerance
+def _first(equal: Tensor) -> int:
+    """The lowest index at which a mask is true."""
     return int(equal.to(torch.uint8).argmax())

@@ -81,9 +81,7 @@ def forward(images: Tensor, weight: Tensor) -> tuple[Tensor, Saved]:
     return output, Saved(inputs, kernel)
 
 
-def backward(
-    gradient: Tensor, saved: Saved, size: tuple[int, int]
-) -> tuple[Tensor, Tensor]:
+def backward(gradient: Tensor, saved: Saved, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Gradients of the convolution.
 
     Args:

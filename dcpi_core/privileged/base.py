@@ -7,11 +7,37 @@ the report compares the two.
 
 from typing import Any, Protocol, TypeVar
 
+from pydantic import Field
+
 from dcpi_core.condensed import CondensedSet, PrivilegedLabels
 from dcpi_core.context import Context, Metrics
 from dcpi_core.prepared import TrainingPlan
+from dcpi_core.spec.base import Options
 
 State = TypeVar("State")
+
+
+class TeacherOptions(Options):
+    """The network whose knowledge the labels carry, trained on the real training data."""
+
+    teacher_epochs: int = Field(
+        6, ge=1, le=500, description="a barely trained teacher's labels are worth nothing"
+    )
+    teacher_min_steps: int = Field(
+        500, ge=0, le=100_000, description="train small datasets at least this many steps"
+    )
+    teacher_momentum: float = Field(0.9, ge=0, lt=1)
+
+    def plan(self, ctx: Context, member: int = 0) -> TrainingPlan:
+        """How teacher number ``member`` is trained."""
+        return TrainingPlan(
+            network=ctx.network,
+            epochs=self.teacher_epochs,
+            min_steps=self.teacher_min_steps,
+            momentum=self.teacher_momentum,
+            seed=ctx.streams.seed,
+            member=member,
+        )
 
 
 class PrivilegedType(Protocol[State]):

@@ -9,6 +9,7 @@ strongly (lambda 10, beta 1), gain far more than the published settings, which s
 the preset ``published``.
 """
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -31,8 +32,9 @@ from dcpi_core.matching import (
 )
 from dcpi_core.networks import Network
 from dcpi_core.ops.distances import gradient_distance
+from dcpi_core.ops.losses import feature_error
 from dcpi_core.prepared import TrainingPlan
-from dcpi_core.privileged.soft import TeacherOptions
+from dcpi_core.privileged.base import TeacherOptions
 from dcpi_core.registry import PRIVILEGED_TYPES
 from dcpi_core.spec.catalog import Preset
 from dcpi_core.spec.errors import InvalidInput
@@ -46,7 +48,9 @@ class FeatureOptions(TeacherOptions, LoopOptions):
         "assigned", description="a teacher's features as they are, or learned on from there"
     )
     regression_weight: float = Field(10.0, ge=0, le=1e4, description="lambda of Eq. 5")
-    task_weight: float = Field(1.0, ge=0, le=1e4, description="beta of Eq. 5, in the student's loss")
+    task_weight: float = Field(
+        1.0, ge=0, le=1e4, description="beta of Eq. 5, in the student's loss"
+    )
     labels_per_image: int = Field(
         1, ge=1, le=16, description="N: teachers whose features are averaged"
     )
@@ -71,7 +75,7 @@ class FeatureLabels:
     replaces_hard_labels = False
 
     def loss(self, output: StudentOutput, labels: Tensor) -> Tensor:
-        """lambda * MSE(g(x), f*) + beta * CE(h(f*), y), Eq. 5 without its first term.
+        """Lambda * MSE(g(x), f*) + beta * CE(h(f*), y), Eq. 5 without its first term.
 
         Raises:
             InvalidInput: the student's features have another shape than the labels.
@@ -81,7 +85,7 @@ class FeatureLabels:
                 f"the student's features are {tuple(output.features.shape[1:])} but the feature "
                 f"labels are {tuple(self.values.shape[1:])}; train the network they were made for"
             )
-        total = self.regression_weight * F.mse_loss(output.features, self.values)
+        total = self.regression_weight * feature_error(output.features, self.values)
         if self.task_weight:
             logits = output.network.classify(self.values)
             total = total + self.task_weight * F.cross_entropy(logits, labels)
@@ -102,9 +106,7 @@ class FeatureLabels:
         }
 
     @classmethod
-    def restore(
-        cls, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]
-    ) -> "FeatureLabels":
+    def restore(cls, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> "FeatureLabels":
         return cls(
             tensors["values"],
             settings["regression_weight"],
@@ -190,7 +192,7 @@ class Feature:
             return []
         return [self.options.plan(ctx, member) for member in range(self.options.labels_per_image)]
 
-    def total_steps(self, ctx: Context) -> int:  # noqa: ARG002 - the same for every dataset
+    def total_steps(self, ctx: Context) -> int:
         if self.options.learning == "assigned":
             return 0
         return self.options.iterations * self.options.outer_loops
@@ -207,9 +209,7 @@ class Feature:
             shape = (len(condensed), *ctx.fresh_network("label_shape").feature_shape())
             values = torch.randn(shape, generator=ctx.streams.generator("noise_labels"))
             digest, accuracy = "noise", 0.0
-        return FeatureState(
-            values, values.clone(), torch.zeros_like(values), {}, digest, accuracy
-        )
+        return FeatureState(values, values.clone(), torch.zeros_like(values), {}, digest, accuracy)
 
     def step(
         self, state: FeatureState, condensed: CondensedSet, number: int, ctx: Context
@@ -294,12 +294,10 @@ def match_labels(
     found = torch.autograd.grad(loss, list(parameters.values()))
     synthetic = [gradient.requires_grad_() for gradient in found]
     distance = gradient_distance(synthetic, real)
-    directions = torch.autograd.grad(distance, synthetic, allow_unused=True)
-    tangents = {
-        name: torch.zeros_like(p) if v is None else v
-        for (name, p), v in zip(parameters.items(), directions, strict=True)
-    }
-    moved = _jacobian_vector_product(network, images, parameters, tangents)
+    directions = torch.autograd.grad(distance, synthetic, materialize_grads=True)
+    moved = _jacobian_vector_product(
+        network, images, dict(zip(parameters, directions, strict=True))
+    )
     gradient = -2.0 * options.regression_weight / values.numel() * moved
     task, task_gradient = _task_term(network, values, targets)
     weight = options.label_task_weight
@@ -318,19 +316,20 @@ class _FeatureMap(nn.Module):
 
 
 def _jacobian_vector_product(
-    network: Network, images: Tensor, parameters: dict[str, Tensor], tangents: dict[str, Tensor]
+    network: Network, images: Tensor, directions: dict[str, Tensor]
 ) -> Tensor:
-    extractor = _FeatureMap(network)
-    own = {f"network.{name}": value.detach() for name, value in parameters.items()}
-    direction = {f"network.{name}": value for name, value in tangents.items()}
+    """Derivative of the features along a direction in parameter space."""
+    # A functional call swaps the module's parameters for a moment; other threads use the original.
+    extractor = _FeatureMap(copy.deepcopy(network))
+    own = {name: value.detach() for name, value in extractor.named_parameters()}
+    direction = {f"network.{name}": value for name, value in directions.items()}
 
     def features(values: dict[str, Tensor]) -> Tensor:
         found: Tensor = functional_call(extractor, values, (images,))
         return found
 
-    _, moved = jvp(features, (own,), (direction,))
-    result: Tensor = moved
-    return result
+    moved: Tensor = jvp(features, (own,), (direction,))[1]
+    return moved
 
 
 def _task_term(network: Network, values: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,32 +12,9 @@ from dcpi_core.condensed import CondensedSet, StudentOutput
 from dcpi_core.context import Context, Metrics
 from dcpi_core.ops.losses import soft_cross_entropy
 from dcpi_core.prepared import TrainingPlan
+from dcpi_core.privileged.base import TeacherOptions
 from dcpi_core.registry import PRIVILEGED_TYPES
-from dcpi_core.spec.base import Options
 from dcpi_core.training import predict
-
-
-class TeacherOptions(Options):
-    """The network whose knowledge the labels carry, trained on the real training data."""
-
-    teacher_epochs: int = Field(
-        6, ge=1, le=500, description="a barely trained teacher's labels are worth nothing"
-    )
-    teacher_min_steps: int = Field(
-        500, ge=0, le=100_000, description="train small datasets at least this many steps"
-    )
-    teacher_momentum: float = Field(0.9, ge=0, lt=1)
-
-    def plan(self, ctx: Context, member: int = 0) -> TrainingPlan:
-        """How teacher number ``member`` is trained."""
-        return TrainingPlan(
-            network=ctx.network,
-            epochs=self.teacher_epochs,
-            min_steps=self.teacher_min_steps,
-            momentum=self.teacher_momentum,
-            seed=ctx.streams.seed,
-            member=member,
-        )
 
 
 class SoftOptions(TeacherOptions):
@@ -59,7 +36,7 @@ class SoftLabels:
     kind = "soft"
     replaces_hard_labels = True
 
-    def loss(self, output: StudentOutput, labels: Tensor) -> Tensor:  # noqa: ARG002 - replaced
+    def loss(self, output: StudentOutput, labels: Tensor) -> Tensor:
         return soft_cross_entropy(output.logits, self.probabilities)
 
     def batch(self, index: Tensor) -> "SoftLabels":
@@ -101,7 +78,7 @@ class Soft:
     def needs(self, ctx: Context) -> list[TrainingPlan]:
         return [self.options.plan(ctx)]
 
-    def total_steps(self, ctx: Context) -> int:  # noqa: ARG002 - assigned, never learned
+    def total_steps(self, ctx: Context) -> int:
         return 0
 
     def init(self, condensed: CondensedSet, ctx: Context) -> SoftState:
@@ -116,9 +93,7 @@ class Soft:
             teacher_accuracy=teacher.train_accuracy,
         )
 
-    def step(
-        self, state: SoftState, condensed: CondensedSet, number: int, ctx: Context
-    ) -> Metrics:
+    def step(self, state: SoftState, condensed: CondensedSet, number: int, ctx: Context) -> Metrics:
         raise AssertionError("soft labels are assigned; there are no steps")
 
     def assigned(self, state: SoftState) -> SoftLabels:

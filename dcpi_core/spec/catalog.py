@@ -117,9 +117,7 @@ def _lookup(
         raise UnknownName.of(kind, name, entries, pointer) from None
 
 
-def _field_problem(
-    error: ValidationError, pointer: str, schema: Mapping[str, Any]
-) -> FieldProblem:
+def _field_problem(error: ValidationError, pointer: str, schema: Mapping[str, Any]) -> FieldProblem:
     where = "".join(f"/{part}" for part in error.absolute_path)
     message = error.message
     if error.validator == "additionalProperties":

@@ -14,7 +14,7 @@ from dcpi_core.spec.catalog import Catalog, load_catalog
 from dcpi_core.spec.job import JobSpec
 
 FLOPS_PER_SECOND = {"cpu": (4e10, 3e11), "cuda": (5e12, 3e13)}
-"""Slow and fast effective rates: two CPU cores, one data-centre GPU (Winograd counted as direct)."""
+"""Slow and fast effective rates: two CPU cores, one large GPU (Winograd counted as direct)."""
 
 TRAIN_PASSES = 3  # a backward pass costs about two forward passes
 SECOND_ORDER_PASSES = 9
@@ -86,10 +86,11 @@ def _loop_flops(options: dict[str, Any], spec: JobSpec, forward: float) -> float
     """Gradient matching: real and synthetic gradients, and training between updates."""
     if "iterations" not in options:
         return 0.0
-    updates = options["iterations"] * options["outer_loops"]
-    real = options["real_batch"] * spec.dataset.num_classes * TRAIN_PASSES
+    updates = int(options["iterations"]) * int(options["outer_loops"])
+    real = int(options["real_batch"]) * spec.dataset.num_classes * TRAIN_PASSES
     synthetic = spec.num_images * SECOND_ORDER_PASSES
-    trainings = options["iterations"] * (options["outer_loops"] - 1) * options["inner_epochs"]
+    between_updates = int(options["outer_loops"]) - 1
+    trainings = int(options["iterations"]) * between_updates * int(options["inner_epochs"])
     between = trainings * spec.num_images * TRAIN_PASSES
     return forward * (updates * (real + synthetic) + between)
 
@@ -102,9 +103,9 @@ def _real_images_seen(spec: JobSpec) -> int:
         for kind in ("teacher", "proxy"):
             if f"{kind}_epochs" in options:
                 steps_per_epoch = -(-spec.dataset.num_train // 256)
-                fewest = -(-options.get(f"{kind}_min_steps", 0) // steps_per_epoch)
-                epochs = max(options[f"{kind}_epochs"], fewest)
-                members = options.get("labels_per_image", 1)
+                fewest = -(-int(options.get(f"{kind}_min_steps", 0)) // steps_per_epoch)
+                epochs = max(int(options[f"{kind}_epochs"]), fewest)
+                members = int(options.get("labels_per_image", 1))
                 plans.add((epochs * members, options.get("teacher_momentum", 0.9)))
     return sum(epochs for epochs, _ in plans) * spec.dataset.num_train
 

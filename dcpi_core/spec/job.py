@@ -2,14 +2,14 @@
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, StringConstraints
 
 from dcpi_core.spec.base import Name, Options, Record, Seed
 from dcpi_core.spec.dataset import DatasetFacts
 
-FORMAT = "dcpi-job/1"
+FORMAT: Final = "dcpi-job/1"
 NO_PRIVILEGED = "none"
 
 Text = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]

@@ -39,7 +39,7 @@ class StopSignal(Protocol):
     def __call__(self) -> bool: ...
 
 
-class Stopped(Exception):  # noqa: N818 - not an error: the outcome of a granted stop request
+class Stopped(Exception):
     """Work ended early because the stop signal said so; the checkpoint on disk is current."""
 
 

@@ -2,13 +2,13 @@
 
 import math
 from statistics import fmean, stdev
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
 from dcpi_core.spec.base import Record
 
-FORMAT = "dcpi-report/1"
+FORMAT: Final = "dcpi-report/1"
 
 
 class Arm(Record):

@@ -78,7 +78,9 @@ def _privileged(
 ) -> tuple[Component, ...]:
     wanted = (request.pi_type,) if isinstance(request.pi_type, str) else request.pi_type
     if not wanted:
-        raise InvalidInput.at("/pi_type", f"pi_type is empty; to attach nothing give {NO_PRIVILEGED!r}")
+        raise InvalidInput.at(
+            "/pi_type", f"pi_type is empty; to attach nothing give {NO_PRIVILEGED!r}"
+        )
     if len(set(wanted)) < len(wanted):
         raise InvalidInput.at("/pi_type", "pi_type names the same type twice")
     entries = {name: catalog.privileged_type(name) for name in wanted}
@@ -92,7 +94,9 @@ def _privileged(
                 + ", ".join(wanted),
             )
     return tuple(
-        _component(entry, request.options.pi.get(name, {}), f"/options/pi/{name}", request, facts, count)
+        _component(
+            entry, request.options.pi.get(name, {}), f"/options/pi/{name}", request, facts, count
+        )
         for name, entry in sorted(entries.items())
         if name != NO_PRIVILEGED
     )

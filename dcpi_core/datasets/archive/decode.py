@@ -7,7 +7,7 @@ from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = "PNG, JPEG, WebP, BMP or GIF"
 
@@ -71,6 +71,8 @@ def _reporting() -> Iterator[None]:
         yield
     except (BrokenImage, MemoryError):
         raise
+    except UnidentifiedImageError:  # its message is the address of a buffer
+        raise BrokenImage("cannot be decoded: unreadable header") from None
     # A hostile file can make a decoder raise anything; whatever it is, the image is broken.
     except Exception as error:
         raise BrokenImage(f"cannot be decoded: {str(error) or type(error).__name__}") from error
@@ -89,6 +91,9 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _is_grey(image: Image.Image) -> bool:
+    if image.mode == "P":
+        colours = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
+        return bool((colours == colours[:, :1]).all())
     return image.mode in _GREY_MODES or image.mode.startswith("I")
 
 
@@ -111,6 +116,6 @@ def _central_square(image: Image.Image, size: int) -> Image.Image:
     Cropping first gives the same square as resizing first, and a 25,000,000 x 1 image stays small.
     """
     side = min(image.size)
-    left, top = (image.width - side) / 2, (image.height - side) / 2
+    left, top = (image.width - side) // 2, (image.height - side) // 2
     box = (left, top, left + side, top + side)
     return image.resize((size, size), Image.Resampling.BICUBIC, box=box)

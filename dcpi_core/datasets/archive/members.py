@@ -116,7 +116,7 @@ def _open_tar(stream: "_MeteredStream") -> tarfile.TarFile:
             fileobj=stream, mode="r|", bufsize=BLOCK_BYTES, tarinfo=_StrictHeader, encoding="utf-8"
         )
     except _BadHeader:
-        raise refuse(f"the file is not an archive; allowed are {FORMATS}") from None
+        raise refuse(f"the file is not an archive, or damaged; allowed are {FORMATS}") from None
 
 
 def _read_tar_entry(

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Literal
 
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from dcpi_core.datasets.archive.decode import BrokenImage, decode
@@ -124,13 +125,12 @@ def _draft(name: str, contents: Contents, layout: Layout, how: Preparation) -> D
     side = how.image_size
     width, height = contents.only_size() if side is None else (side, side)
     channels: Literal[1, 3] = 1 if contents.grey else 3
-    train = layout.labels["train"]
-    counts = [int((train == label).sum()) for label in range(len(layout.classes))]
+    counts = np.bincount(layout.labels["train"], minlength=len(layout.classes))
     return DatasetFacts(
         name=name,
         title=name,
         classes=layout.classes,
-        train_per_class=tuple(counts),
+        train_per_class=tuple(counts.tolist()),
         num_test=len(layout.labels["test"]),
         channels=channels,
         height=height,

@@ -79,7 +79,7 @@ class Coreset(ABC):
     def total_steps(self, ctx: Context) -> int:
         return ctx.facts.num_classes
 
-    def init(self, ctx: Context) -> SelectionState:  # noqa: ARG002 - same shape for every method
+    def init(self, ctx: Context) -> SelectionState:
         return SelectionState(torch.empty(0, dtype=torch.int64))
 
     def step(self, state: SelectionState, number: int, ctx: Context) -> Metrics:

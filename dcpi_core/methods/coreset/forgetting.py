@@ -17,7 +17,7 @@ class Forgetting(Coreset):
         self,
         signals: ClassSignals,
         count: int,
-        generator: torch.Generator,  # noqa: ARG002 - ties go to the lower index
+        generator: torch.Generator,
     ) -> Tensor:
         assert signals.forgetting is not None
         assert signals.learned is not None

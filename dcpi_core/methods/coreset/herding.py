@@ -18,7 +18,7 @@ class Herding(Coreset):
         self,
         signals: ClassSignals,
         count: int,
-        generator: torch.Generator,  # noqa: ARG002 - herding draws nothing
+        generator: torch.Generator,
     ) -> Tensor:
         assert signals.features is not None
         return herding(signals.features, count)

@@ -21,7 +21,7 @@ class KCenter(Coreset):
         self,
         signals: ClassSignals,
         count: int,
-        generator: torch.Generator,  # noqa: ARG002 - the first centre is not drawn
+        generator: torch.Generator,
     ) -> Tensor:
         assert signals.features is not None
         offsets = signals.features - signals.features.mean(0)

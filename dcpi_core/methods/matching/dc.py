@@ -58,10 +58,10 @@ class GradientMatching:
     def __init__(self, options: DCOptions) -> None:
         self.options = options
 
-    def needs(self, ctx: Context) -> list[TrainingPlan]:  # noqa: ARG002 - nothing to prepare
+    def needs(self, ctx: Context) -> list[TrainingPlan]:
         return []
 
-    def total_steps(self, ctx: Context) -> int:  # noqa: ARG002 - the same for every dataset
+    def total_steps(self, ctx: Context) -> int:
         return self.options.iterations * self.options.outer_loops
 
     def init(self, ctx: Context) -> DCState:
@@ -98,9 +98,7 @@ class GradientMatching:
     def finish(self, state: DCState, ctx: Context) -> CondensedSet:
         return CondensedSet(images=state.images.cpu(), labels=ctx.hard_labels())
 
-    def _update_images(
-        self, state: DCState, network: Network, number: int, ctx: Context
-    ) -> float:
+    def _update_images(self, state: DCState, network: Network, number: int, ctx: Context) -> float:
         per_class, options = ctx.images_per_class, self.options
         own = state.images.split(per_class)
 

@@ -43,7 +43,7 @@ class TestParsing:
 
 class TestEvents:
     def test_recorded_pages(self, service):
-        first = {"id": "1", "type": "status", "data": {"status": "queued"}}
+        first = {"id": 1, "type": "status", "data": {"status": "queued"}}
         second = {"id": "2", "type": "end", "data": {}}
         client, sent = service([page(first, more=True), page(second)])
         assert [event.type for event in client.jobs.events("job_1")] == ["status", "end"]

@@ -1,0 +1,37 @@
+"""Run the command line in this process, on the digits that need no download."""
+
+import pytest
+from typer.testing import CliRunner
+
+from dcpi_core.cli.main import app
+
+# The least work there is: ten images, one student, two passes.
+TINY = ["--dataset", "digits", "--images-per-class", "1", "--method", "random"]
+TINY += ["--set", "evaluation.repeats=1", "--set", "evaluation.epochs=1"]
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def dcpi():
+    """``dcpi("verify", path)`` runs the command and returns its result."""
+
+    def run(*arguments: object):
+        done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def made(dcpi, cache, tmp_path_factory):
+    """A bundle made by ``dcpi condense``, and what the command printed."""
+    out = tmp_path_factory.mktemp("made") / "bundle"
+    done = dcpi("condense", *TINY, "--cache", cache, "--out", out, "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    return out, done

@@ -1,0 +1,164 @@
+"""Commands that work on this machine alone."""
+
+import json
+import os
+import shutil
+import signal
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dcpi_core.bundle import load
+from dcpi_core.cli import screen
+from dcpi_core.spec.progress import Phase
+from tests.core.cli.conftest import TINY
+
+
+class TestCondense:
+    def test_makes_a_bundle_and_shows_the_table(self, made):
+        out, done = made
+        report = load(out).report
+        assert [arm.name for arm in report.arms] == ["random", "base"]
+        assert "against base" in done.stdout
+        assert f"{100 * report.arms[1].mean:.1f} (n=1)" in done.stdout
+        assert "evaluate" in done.stderr
+        assert "evaluate" not in done.stdout
+        assert not out.with_name("bundle.work").exists()
+
+    def test_the_spec_inside_makes_the_same_data(self, made, dcpi, cache, tmp_path):
+        out, _ = made
+        again = tmp_path / "again"
+        spec = out / "spec.json"
+        done = dcpi("condense", spec, "--cache", cache, "--out", again, "--device", "cpu", "--json")
+        assert done.exit_code == 0
+        assert json.loads(done.stdout)["report"]["arms"][0]["name"] == "random"
+        for name in ("data.safetensors", "spec.json", "train.py", "previews/grid.png"):
+            assert (again / name).read_bytes() == (out / name).read_bytes(), name
+
+    def test_interrupted_and_continued(self, made, dcpi, cache, tmp_path, monkeypatch):
+        show, interrupts = screen.PhaseBars.__call__, []
+
+        def interrupt_once(self, progress):
+            show(self, progress)
+            if progress.phase is Phase.BASE and not interrupts:
+                interrupts.append(progress.step)
+                os.kill(os.getpid(), signal.SIGINT)
+
+        monkeypatch.setattr(screen.PhaseBars, "__call__", interrupt_once)
+        before = signal.getsignal(signal.SIGINT)
+        out = tmp_path / "bundle"
+        command = ["condense", *TINY, "--cache", cache, "--out", out, "--device", "cpu"]
+        stopped = dcpi(*command)
+        assert stopped.exit_code == 130
+        assert "the same command continues" in stopped.stderr
+        assert signal.getsignal(signal.SIGINT) is before
+        assert not out.exists()
+        assert (tmp_path / "bundle.work" / "checkpoint.safetensors").exists()
+        assert dcpi(*command).exit_code == 0
+        whole = (made[0] / "data.safetensors").read_bytes()
+        assert (out / "data.safetensors").read_bytes() == whole
+
+    def test_a_directory_with_content_is_left_alone(self, dcpi, tmp_path):
+        (tmp_path / "mine.txt").write_text("precious")
+        done = dcpi("condense", *TINY, "--out", tmp_path)
+        assert done.exit_code == 2
+        assert "exists already" in done.stderr
+        assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+    def test_own_images(self, dcpi, cache, tmp_path):
+        archive = tmp_path / "my pets.zip"
+        noise = np.random.default_rng(0)
+        with zipfile.ZipFile(archive, "w") as target:
+            for label in ("cat", "dog"):
+                for number in range(10):
+                    picture = tmp_path / "x.png"
+                    pixels = noise.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+                    Image.fromarray(pixels).save(picture)
+                    target.write(picture, f"{label}/{number}.png")
+        out, given = tmp_path / "bundle", ["--archive", archive, "--cache", cache]
+        options = [*TINY[2:], *given, "--out", out, "--device", "cpu"]
+        assert dcpi("condense", *options).exit_code == 0
+        assert load(out).manifest.source.dataset == "my-pets"
+        # Without the archive nobody knows the test images.
+        refused = dcpi("train", out, "--cache", cache)
+        assert (refused.exit_code, "--archive" in refused.stderr) == (2, True)
+        assert dcpi("train", out, *given, "--device", "cpu").exit_code == 0
+
+
+class TestTrain:
+    def test_reaches_the_report(self, made, dcpi, cache):
+        out, _ = made
+        done = dcpi("train", out, "--cache", cache, "--device", "cpu", "--json")
+        runs = json.loads(done.stdout)["runs"]
+        reported = load(out).report.arm("base").runs
+        assert runs == pytest.approx(reported, abs=0.01)
+
+    def test_table_and_other_network(self, made, dcpi, cache):
+        options = ["--network", "MLP", "--repeats", "2", "--cache", cache, "--device", "cpu"]
+        done = dcpi("train", made[0], *options)
+        assert done.exit_code == 0
+        assert "this bundle, trained now" in done.stdout
+        assert "(n=2)" in done.stdout
+        assert "MLP" in done.stdout
+
+    def test_test_file_of_another_dataset(self, made, dcpi, tmp_path):
+        path = tmp_path / "test.npz"
+        images = np.zeros((5, 3, 32, 32), np.uint8)
+        np.savez(path, images=images, labels=np.zeros(5, np.int64))
+        done = dcpi("train", made[0], "--test", path)
+        assert done.exit_code == 2
+        assert "[355, 1, 8, 8]" in done.stderr
+
+
+class TestVerify:
+    def test_intact(self, made, dcpi):
+        done = dcpi("verify", made[0])
+        assert done.exit_code == 0
+        assert "ok   data.safetensors" in done.stdout
+
+    def test_damaged(self, made, dcpi, tmp_path):
+        copy = shutil.copytree(made[0], tmp_path / "copy")
+        (copy / "report.json").write_text("{}")
+        done = dcpi("verify", copy)
+        assert done.exit_code == 1
+        assert "FAIL report.json" in done.stdout
+        answer = json.loads(dcpi("verify", copy, "--json").stdout)
+        assert not answer["passed"]
+        assert {c["name"] for c in answer["checks"] if not c["passed"]} >= {"report.json"}
+
+    def test_nothing_there(self, dcpi, tmp_path):
+        assert dcpi("verify", tmp_path / "nowhere").exit_code == 1
+
+
+class TestTestData:
+    def test_the_split_as_npz(self, dcpi, tmp_path):
+        path = tmp_path / "test.npz"
+        assert dcpi("test-data", "digits", "--out", path).exit_code == 0
+        with np.load(path, allow_pickle=False) as found:
+            assert found["images"].shape == (355, 1, 8, 8)
+            assert found["images"].dtype == np.uint8
+            assert found["labels"].dtype == np.int64
+
+    def test_without_a_name(self, dcpi):
+        assert "--archive" in dcpi("test-data").stderr
+
+
+class TestEstimate:
+    def test_lines(self, dcpi):
+        done = dcpi("estimate", *TINY)
+        assert done.exit_code == 0
+        assert "10 (1 per class, 0.693 % of the training set)" in done.stdout
+
+    def test_json(self, dcpi):
+        found = json.loads(dcpi("estimate", *TINY, "--json").stdout)
+        assert found["bytes"]["images"] == 10 * 64 * 4
+
+
+class TestServe:
+    def test_passes_options_on(self, dcpi, monkeypatch):
+        called = []
+        monkeypatch.setattr(os, "execv", lambda *a: called.append(a))
+        dcpi("serve", "--port", "9000", "--whatever")
+        assert called[0][1][1:] == ["-m", "worker.local", "--port", "9000", "--whatever"]

@@ -1,0 +1,147 @@
+"""``submit`` and ``pull`` against a service made of one function."""
+
+import hashlib
+import json
+
+import httpx
+import pytest
+
+from dcpi_core.bundle import load
+from dcpi_core.client import Client
+from tests.core.cli.conftest import TINY
+
+
+class Service:
+    """Takes jobs, finishes each at the third look, and serves one bundle."""
+
+    def __init__(self, bundle) -> None:
+        self.bundle = bundle
+        self.final = {"status": "succeeded", "result": {"condensed_id": "cds_1"}}
+        self.looks = 0
+        self.bodies: list[dict] = []
+        self.uploads: list[bytes] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        path = request.url.path.removeprefix("/v1")
+        if request.method == "POST" and path == "/datasets":
+            self.uploads.append(request.read())
+            return httpx.Response(201, json={"id": "ds_1", "name": "mine"})
+        if request.method == "POST" and path == "/jobs":
+            self.bodies.append(json.loads(request.read()))
+            return httpx.Response(202, json={"id": "job_1", "status": "queued"})
+        if path == "/jobs/job_1":
+            return httpx.Response(200, json={"id": "job_1"} | self.look())
+        if path == "/condensed/cds_1/files":
+            return httpx.Response(200, json={"object": "list", "data": self.entries()})
+        name = path.removeprefix("/condensed/cds_1/files/")
+        if (self.bundle / name).is_file():
+            return httpx.Response(200, content=(self.bundle / name).read_bytes())
+        return httpx.Response(404, json={"code": "not_found", "detail": f"no {path}"})
+
+    def look(self) -> dict:
+        self.looks += 1
+        if self.looks < 3:
+            progress = {"phase": "base", "step": self.looks, "total_steps": 3, "fraction": 0.1}
+            return {"status": "running", "phase": "base", "progress": progress}
+        return self.final
+
+    def entries(self) -> list[dict]:
+        return [
+            {
+                "path": str(path.relative_to(self.bundle)),
+                "bytes": path.stat().st_size,
+                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            }
+            for path in self.bundle.rglob("*")
+            if path.is_file()
+        ]
+
+
+@pytest.fixture
+def service(made, monkeypatch):
+    found = Service(made[0])
+
+    def client(server, *, api_key=None):
+        return Client(server, api_key=api_key, transport=httpx.MockTransport(found))
+
+    monkeypatch.setattr("dcpi_core.cli.remote.Client", client)
+    monkeypatch.setattr("dcpi_core.client.resources.time.sleep", lambda _: None)
+    return found
+
+
+def test_submit_watches_downloads_and_shows_the_table(service, dcpi, tmp_path):
+    done = dcpi("submit", *TINY, "--out", tmp_path / "got")
+    assert done.exit_code == 0, done.output
+    assert service.bodies[0] == {
+        "dataset": "digits",
+        "images_per_class": 1,
+        "base_method": "random",
+        "pi_type": "none",
+        "options": {"evaluation": {"repeats": 1, "epochs": 1}},
+    }
+    assert "base 1/3" in done.stderr
+    assert "against base" in done.stdout
+    assert load(tmp_path / "got").manifest.source.dataset == "digits"
+
+
+def test_submit_json(service, dcpi):
+    done = dcpi("submit", *TINY, "--json")
+    assert json.loads(done.stdout)["result"]["condensed_id"] == "cds_1"
+
+
+def test_detach_prints_the_id_alone(service, dcpi):
+    done = dcpi("submit", *TINY, "--detach")
+    assert (done.stdout, service.looks) == ("job_1\n", 0)
+
+
+def test_own_images_are_uploaded_first(service, dcpi, tmp_path):
+    archive = tmp_path / "mine.zip"
+    archive.write_bytes(b"PK-images")
+    done = dcpi("submit", *TINY, "--archive", archive, "--image-size", "32", "--detach")
+    assert done.exit_code == 0
+    assert b"PK-images" in service.uploads[0]
+    assert service.bodies[0]["dataset"] == "ds_1"
+
+
+def test_a_bad_request_is_refused_before_the_upload(service, dcpi, tmp_path):
+    archive = tmp_path / "mine.zip"
+    archive.write_bytes(b"PK-images")
+    done = dcpi("submit", "--archive", archive)
+    assert (done.exit_code, service.uploads) == (2, [])
+
+
+def test_a_failed_job_is_a_failure(service, dcpi):
+    service.final = {"status": "failed", "error": {"code": "x", "detail": "loss became NaN"}}
+    done = dcpi("submit", *TINY)
+    assert done.exit_code == 1
+    assert "error: job job_1 failed: loss became NaN" in done.stderr
+
+
+def test_ctrl_c_leaves_the_job_running(service, dcpi, monkeypatch):
+    def interrupt(*_args, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dcpi_core.client.resources.Jobs.wait", interrupt)
+    done = dcpi("submit", *TINY)
+    assert done.exit_code == 130
+    assert "dcpi pull job_1" in done.stderr
+
+
+@pytest.mark.parametrize("item", ["cds_1", "job_1"])
+def test_pull_by_either_id(service, dcpi, tmp_path, item):
+    service.looks = 3
+    done = dcpi("pull", item, "--out", tmp_path / "got")
+    assert done.exit_code == 0
+    assert load(tmp_path / "got").manifest.source.dataset == "digits"
+
+
+def test_pull_of_an_unfinished_job(service, dcpi):
+    done = dcpi("pull", "job_1")
+    assert done.exit_code == 1
+    assert "running" in done.stderr
+
+
+def test_pull_of_nothing(service, dcpi):
+    done = dcpi("pull", "cds_nope")
+    assert done.exit_code == 2
+    assert "error: no /condensed/cds_nope" in done.stderr

@@ -1,0 +1,21 @@
+import torch
+
+from dcpi_core.condensed import CondensedSet
+from dcpi_core.privileged.soft import Soft, SoftLabels, SoftOptions
+from tests.core.problems import blobs, context
+
+OPTIONS = {"teacher_epochs": 2, "teacher_min_steps": 0}
+
+
+def test_soft_labels_are_the_teachers_probabilities(tmp_path):
+    ctx = context(blobs(), tmp_path)
+    condensed = CondensedSet(ctx.normalised(torch.arange(6)), torch.zeros(6, dtype=torch.int64))
+    kind = Soft(SoftOptions(**OPTIONS, temperature=2.0))
+    labels, metrics = kind.finish(kind.init(condensed, ctx))
+    trained = ctx.trained_network(kind.needs(ctx)[0])
+    with torch.no_grad():
+        logits = trained.network(ctx.facts, ctx.runtime)(condensed.images)
+    torch.testing.assert_close(labels.probabilities, torch.softmax(logits / 2.0, dim=1))
+    assert metrics["teacher_train_accuracy"] == trained.train_accuracy
+    again = SoftLabels.restore(*labels.stored())
+    assert torch.equal(again.probabilities, labels.probabilities)

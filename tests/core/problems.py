@@ -1,0 +1,56 @@
+"""Small real problems shared by the core's tests."""
+
+from pathlib import Path
+
+import torch
+
+from dcpi_core.compute import Runtime
+from dcpi_core.context import Context
+from dcpi_core.datasets.base import ImageDataset, Split
+from dcpi_core.prepared import Assets
+from dcpi_core.rng import Streams
+from dcpi_core.spec.dataset import DatasetFacts, License
+
+CLASSES = 3
+SIDE = 8
+
+
+def blobs(per_class: int = 20, channels: int = 3, side: int = SIDE) -> ImageDataset:
+    """Noise around one random image per class: easy to learn, different for every class."""
+    train, test = (_split(part, per_class, channels, side) for part in (0, 1))
+    facts = DatasetFacts(
+        name="blobs",
+        title="noise around one image per class",
+        classes=("red", "green", "blue"),
+        train_per_class=(per_class,) * CLASSES,
+        num_test=per_class * CLASSES,
+        channels=channels,
+        height=side,
+        width=side,
+        mean=(0.5,) * channels,
+        std=(0.25,) * channels,
+        license=License(name="none", redistributable="yes"),
+    )
+    return ImageDataset(facts, train, test)
+
+
+def context(source: ImageDataset, assets: Path, *, per_class: int = 2, seed: int = 0) -> Context:
+    """A context over ``blobs`` with a small network."""
+    return Context(
+        train=source.train,
+        facts=source.facts,
+        images_per_class=per_class,
+        network="ConvNetD2",
+        streams=Streams(seed),
+        runtime=Runtime.choose("cpu", threads=2),
+        assets=Assets(assets),
+    )
+
+
+def _split(part: int, per_class: int, channels: int, side: int) -> Split:
+    streams = Streams(99)
+    shape = (channels, side, side)
+    centres = torch.rand(CLASSES, 1, *shape, generator=streams.generator("centres"))
+    noise = torch.rand(CLASSES, per_class, *shape, generator=streams.generator("noise", part))
+    images = ((0.3 * centres + 0.7 * noise) * 255).to(torch.uint8).flatten(0, 1)
+    return Split(images, torch.arange(CLASSES).repeat_interleave(per_class))

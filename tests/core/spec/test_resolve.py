@@ -1,0 +1,121 @@
+import pytest
+from pydantic import ValidationError
+
+from dcpi_core.spec.catalog import load_catalog
+from dcpi_core.spec.errors import InvalidInput, UnknownName
+from dcpi_core.spec.job import JobRequest
+from dcpi_core.spec.resolve import default_network, resolve
+
+FOUR_WORDS = {
+    "dataset": "cifar10",
+    "fraction": "0.2%",
+    "base_method": "dc",
+    "pi_type": "feature",
+}
+
+
+def resolved(**changes):
+    catalog = load_catalog()
+    request = JobRequest.model_validate(FOUR_WORDS | changes)
+    return resolve(request, catalog.datasets["cifar10"], catalog)
+
+
+def pointers(error: InvalidInput) -> list[str]:
+    return [problem.pointer for problem in error.problems]
+
+
+def test_four_words_leave_nothing_open():
+    spec = resolved()
+    assert (spec.images_per_class, spec.num_images, spec.network) == (10, 100, "ConvNetD3")
+    assert spec.base_method.options["outer_loops"] == 10  # published loops for ten per class
+    assert spec.base_method.options["inner_epochs"] == 50
+    assert spec.privileged[0].options["regression_weight"] == 10.0
+    assert spec.evaluation.networks == ("ConvNetD3",)
+
+
+@pytest.mark.parametrize(
+    ("images", "loops"),
+    [(1, (1, 1)), (5, (5, 10)), (10, (10, 50)), (15, (10, 50)), (20, (20, 25)), (60, (50, 10))],
+)
+def test_published_loops_follow_the_budget(images, loops):
+    spec = resolved(fraction=None, images_per_class=images)
+    options = spec.base_method.options
+    assert (options["outer_loops"], options["inner_epochs"]) == loops
+
+
+def test_the_user_wins_over_presets_and_presets_over_defaults():
+    options = {"base": {"outer_loops": 3}, "pi": {"feature": {"preset": "published"}}}
+    spec = resolved(options=options)
+    assert spec.base_method.options["outer_loops"] == 3
+    assert spec.base_method.options["inner_epochs"] == 50
+    label_options = spec.privileged[0].options
+    assert label_options["learning"] == "gradient_matching"
+    assert label_options["regression_weight"] == 0.5  # Table 8, CIFAR-10 at ten per class
+    assert "preset" not in label_options
+
+
+def test_same_request_same_digest_and_any_change_another():
+    assert resolved().digest() == resolved().digest()
+    assert resolved(fraction=0.002).digest() == resolved().digest()
+    assert resolved(seed=1).digest() != resolved().digest()
+
+
+def test_none_attaches_nothing():
+    assert resolved(pi_type="none").privileged == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "pointer"),
+    [
+        ({"base_method": "dcc0"}, UnknownName, "/base_method"),
+        ({"pi_type": "featur"}, UnknownName, "/pi_type"),
+        ({"pi_type": ["feature", "none"]}, InvalidInput, "/pi_type"),
+        ({"pi_type": ["soft", "soft"]}, InvalidInput, "/pi_type"),
+        ({"pi_type": []}, InvalidInput, "/pi_type"),
+        ({"options": {"network": "ConvNetD33"}}, UnknownName, "/options/network"),
+        (
+            {"options": {"evaluation": {"networks": ["X"]}}},
+            UnknownName,
+            "/options/evaluation/networks/0",
+        ),
+        ({"options": {"base": {"iteratons": 5}}}, InvalidInput, "/options/base"),
+        ({"options": {"base": {"iterations": 0}}}, InvalidInput, "/options/base/iterations"),
+        ({"options": {"pi": {"soft": {}}}}, InvalidInput, "/options/pi/soft"),
+        (
+            {"options": {"pi": {"feature": {"preset": "best"}}}},
+            InvalidInput,
+            "/options/pi/feature/preset",
+        ),
+        ({"images_per_class": 10}, InvalidInput, "/fraction"),
+        ({"fraction": None}, InvalidInput, "/fraction"),
+    ],
+)
+def test_bad_requests_name_the_field(changes, error, pointer):
+    with pytest.raises(error) as caught:
+        resolved(**changes)
+    assert pointer in pointers(caught.value)
+
+
+def test_a_misspelt_option_lists_the_allowed_ones():
+    with pytest.raises(InvalidInput, match=r"allowed options: .*iterations"):
+        resolved(options={"base": {"iteratons": 5}})
+
+
+@pytest.mark.parametrize("field", ["fractoin", "options.baze", "options.evaluation.epoch"])
+def test_misspelt_fields_are_refused(field):
+    body: dict = {}
+    inner = body
+    *path, last = field.split(".")
+    for part in path:
+        inner = inner.setdefault(part, {})
+    inner[last] = 1
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        JobRequest.model_validate(FOUR_WORDS | body)
+
+
+@pytest.mark.parametrize(
+    ("side", "depth"), [(8, 2), (16, 2), (28, 3), (32, 3), (64, 4), (128, 5), (224, 6)]
+)
+def test_default_network_has_the_depth_of_the_literature(side, depth):
+    facts = load_catalog().datasets["cifar10"].model_copy(update={"height": side, "width": side})
+    assert default_network(facts) == f"ConvNetD{depth}"

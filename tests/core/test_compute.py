@@ -1,0 +1,42 @@
+import threading
+
+import pytest
+import torch
+
+from dcpi_core.compute import CPU_MICRO_BATCH, Runtime
+
+
+@pytest.fixture
+def runtime():
+    return Runtime.choose("cpu", threads=2)
+
+
+@pytest.mark.parametrize("count", [0, 1, 31, 32, 33, 100])
+def test_chunks_cover_everything_once(runtime, count):
+    covered = [i for piece in runtime.chunks(count) for i in range(piece.start, piece.stop)]
+    assert covered == list(range(count))
+    assert all(p.stop - p.start <= CPU_MICRO_BATCH for p in runtime.chunks(count))
+
+
+def test_map_keeps_order_and_runs_side_by_side(runtime):
+    both_here = threading.Barrier(2, timeout=10)
+
+    def meet(item):
+        both_here.wait()  # passes only if two items are at work at once
+        return item * 10
+
+    assert runtime.map(meet, range(4)) == [0, 10, 20, 30]
+
+
+def test_map_gives_each_piece_one_thread_and_restores_the_rest(runtime):
+    assert runtime.map(lambda _: torch.get_num_threads(), range(2)) == [1, 1]
+    assert torch.get_num_threads() == 2
+
+
+def test_map_passes_errors_on(runtime):
+    def fail(item):
+        raise ValueError(item)
+
+    with pytest.raises(ValueError, match="0"):
+        runtime.map(fail, range(2))
+    assert torch.get_num_threads() == 2

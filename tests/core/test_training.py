@@ -1,0 +1,124 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from dcpi_core.compute import Runtime
+from dcpi_core.condensed import CondensedSet
+from dcpi_core.networks import build
+from dcpi_core.privileged.feature import FeatureLabels
+from dcpi_core.privileged.soft import SoftLabels
+from dcpi_core.rng import Streams
+from dcpi_core.spec.errors import InvalidInput, TrainingDiverged
+from dcpi_core.training import Recipe, accumulate_gradients, fit, gradients, objective
+from tests.core.problems import CLASSES, blobs
+
+WHOLE = Runtime(torch.device("cpu"), 1, None)
+PIECES = Runtime(torch.device("cpu"), 1, 3)
+
+
+@pytest.fixture
+def condensed():
+    draw = Streams(1).generator("images")
+    labels = torch.arange(CLASSES).repeat_interleave(3)
+    return CondensedSet(torch.randn(9, 3, 8, 8, generator=draw), labels)
+
+
+def network(name="ConvNetD2", seed=0):
+    with Streams(seed).initialisation("network"):
+        return build(name, 3, CLASSES, 8)
+
+
+def feature_labels(count, weight=2.0, task=0.5):
+    draw = Streams(2).generator("labels")
+    values = torch.rand(count, *network().feature_shape(), generator=draw)
+    return FeatureLabels(values, weight, task)
+
+
+def test_published_schedule():
+    rates = Recipe(epochs=300).learning_rates()
+    assert len(rates) == 301  # one more than it says
+    assert rates[151] == 0.01
+    assert rates[152] == pytest.approx(0.001)
+
+
+def test_objective_is_equation_5(condensed):
+    student, labels = network(), feature_labels(9)
+    features = student.features(condensed.images)
+    expected = (
+        F.cross_entropy(student.classify(features), condensed.labels)
+        + 2.0 * ((features - labels.values) ** 2).mean()
+        + 0.5 * F.cross_entropy(student.classify(labels.values), condensed.labels)
+    )
+    found = objective(student, condensed.images, condensed.labels, [labels])
+    torch.testing.assert_close(found, expected)
+
+
+def test_soft_labels_replace_the_hard_ones(condensed):
+    student = network()
+    probabilities = torch.softmax(torch.arange(27.0).view(9, 3) / 9, dim=1)
+    found = objective(student, condensed.images, condensed.labels, [SoftLabels(probabilities)])
+    expected = F.cross_entropy(student(condensed.images), probabilities)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("name", ["ConvNetD2", "ConvNetD2BN", "LeNet", "MLP"])
+def test_pieces_and_whole_batches_have_the_same_gradient(name, condensed):
+    if name == "LeNet":  # needs 32 pixels
+        draw = Streams(3).generator("large")
+        images = torch.randn(9, 3, 32, 32, generator=draw)
+        with Streams(0).initialisation("network"):
+            student = build(name, 3, CLASSES, 32)
+    else:
+        images, student = condensed.images, network(name)
+    whole = gradients(student, images, condensed.labels, WHOLE)
+    pieces = gradients(student, images, condensed.labels, PIECES)
+    for a, b in zip(whole, pieces, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_privileged_labels_are_cut_with_the_batch(condensed):
+    student = network()
+    labels = (feature_labels(9),)
+    loss = accumulate_gradients(student, condensed.images, condensed.labels, labels, PIECES)
+    expected = objective(student, condensed.images, condensed.labels, labels)
+    torch.testing.assert_close(loss, expected.detach(), rtol=1e-4, atol=1e-6)
+
+
+def test_fit_learns_and_is_reproducible(condensed):
+    recipe = Recipe(epochs=30)
+    first = fit(network(), condensed, recipe, streams=Streams(4), runtime=WHOLE)
+    second = fit(network(), condensed, recipe, streams=Streams(4), runtime=WHOLE)
+    assert torch.equal(first.classifier.weight, second.classifier.weight)
+    with torch.no_grad():
+        assert (first(condensed.images).argmax(1) == condensed.labels).all()
+
+
+def test_fit_calls_back_after_every_step(condensed):
+    steps = []
+    recipe = Recipe(epochs=2, batch_size=4)
+    fit(network(), condensed, recipe, runtime=WHOLE, on_step=lambda *at: steps.append(at))
+    assert steps == [(i + 1, 9) for i in range(9)]
+
+
+def test_divergence_is_an_error(condensed):
+    recipe = Recipe(epochs=20, learning_rate=1e20)
+    with pytest.raises(TrainingDiverged, match="NaN or infinite"):
+        fit(network(), condensed, recipe, runtime=WHOLE)
+
+
+def test_labels_of_another_network_are_refused(condensed):
+    labels = FeatureLabels(torch.zeros(9, 1, 1, 1), 1.0, 0.0)
+    with pytest.raises(InvalidInput, match="train the network they were made for"):
+        objective(network(), condensed.images, condensed.labels, [labels])
+
+
+def test_blobs_can_be_learned():
+    """The problem that the other tests condense is neither trivial nor hopeless."""
+    source = blobs()
+    images = source.normalise(source.train.images)
+    student = fit(
+        network(), CondensedSet(images, source.train.labels), Recipe(epochs=10), runtime=WHOLE
+    )
+    with torch.no_grad():
+        predicted = student(source.normalise(source.test.images)).argmax(1)
+    assert (predicted == source.test.labels).float().mean() > 0.8
