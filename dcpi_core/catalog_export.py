@@ -52,9 +52,23 @@ def _entries(registry: Registry[Any]) -> dict[str, CatalogEntry]:
 def _networks() -> dict[str, CatalogEntry]:
     """Networks with what they cost and how large their features are, by image size."""
     return {
-        name: entry.model_copy(update={"facts": entry.facts | {"by_size": _by_size(name)}})
+        name: entry.model_copy(update={"facts": entry.facts | _sizes(name)})
         for name, entry in _entries(NETWORKS).items()
     }
+
+
+def _sizes(name: str) -> dict[str, Any]:
+    smallest = next(side for side in range(1, 65) if _takes(name, side))
+    return {"smallest_image": smallest, "by_size": _by_size(name)}
+
+
+def _takes(name: str, side: int) -> bool:
+    try:
+        with torch.device("meta"):
+            build(name, 3, 10, side)
+    except InvalidInput:
+        return False
+    return True
 
 
 def _by_size(name: str) -> dict[str, dict[str, Any]]:

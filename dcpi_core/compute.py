@@ -9,6 +9,7 @@ on any result, so runs are reproducible bit for bit for a given number of thread
 import ctypes
 import os
 import platform
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -69,8 +70,13 @@ class Runtime:
             yield slice(start, min(start + size, count))
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-        """``[function(item) for item in items]``, side by side on a CPU."""
-        if self.device.type != "cpu" or self.threads == 1:
+        """``[function(item) for item in items]``, side by side on a CPU.
+
+        Work that is itself a piece of a larger ``map`` is not divided again.
+        """
+        items = list(items)
+        alone = len(items) < 2 or self.threads == 1 or getattr(_inside, "map", False)
+        if alone or self.device.type != "cpu":
             return [function(item) for item in items]
         with _one_thread_per_operation(), ThreadPoolExecutor(self.threads) as pool:
             return list(pool.map(lambda item: _alone(function, item), items))
@@ -87,8 +93,12 @@ def machine() -> str:
     return f"{name}, {os.cpu_count()} cores"
 
 
+_inside = threading.local()
+
+
 def _alone(function: Callable[[Item], Result], item: Item) -> Result:
     torch.set_num_threads(1)
+    _inside.map = True
     return function(item)
 
 

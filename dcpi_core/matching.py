@@ -19,7 +19,7 @@ from dcpi_core.ops.distances import gradient_distance
 from dcpi_core.rng import Streams
 from dcpi_core.spec.base import Options
 from dcpi_core.spec.catalog import Preset
-from dcpi_core.training import accumulate_gradients, gradients, has_batch_norm, sgd
+from dcpi_core.training import apply_gradients, gradients, has_batch_norm, sgd
 
 BATCH_NORM_IMAGES = 16  # per class, to set the statistics of a fresh network
 
@@ -65,7 +65,7 @@ def real_gradients(
 ) -> list[Tensor]:
     """Gradient of the mean cross entropy on a fresh batch of real images of one class."""
     images = ctx.real_batch(label, count, step)
-    return gradients(network, images, _labels(label, images), ctx.runtime)
+    return gradients(network, images, _labels(label, images), ctx.runtime)[0]
 
 
 def match_images(
@@ -104,9 +104,8 @@ def train_between_updates(
         order = torch.randperm(len(labels), generator=streams.generator("inner_order", epoch))
         for index in order.to(runtime.device).split(256):
             batch = [p.batch(index) for p in condensed.privileged]
-            accumulate_gradients(network, images[index], labels[index], batch, runtime)
-            optimiser.step()
-            optimiser.zero_grad()
+            found, _ = gradients(network, images[index], labels[index], runtime, batch)
+            apply_gradients(network, optimiser, found)
 
 
 def freeze_batch_norm(network: Network, step: int, ctx: Context) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from dcpi_core.checkpoint import load_tensors, save_tensors
 from dcpi_core.compute import Runtime
@@ -22,7 +21,7 @@ from dcpi_core.datasets.base import Split, normalise
 from dcpi_core.networks import Network, build
 from dcpi_core.rng import Streams
 from dcpi_core.spec.dataset import DatasetFacts
-from dcpi_core.training import has_batch_norm, sgd, student_output
+from dcpi_core.training import apply_gradients, gradients, sgd
 
 OnEpochStep = Callable[[int, int, str], None]
 """Called with (steps done, steps in all, what is being made); may raise to stop."""
@@ -174,17 +173,9 @@ class _Trainer:
         device = self.runtime.device
         images = normalise(self.train.images[index], self.facts).to(device)
         labels = self.train.labels[index].to(device)
-        whole = [slice(0, len(index))]
-        pieces = whole if has_batch_norm(self.network) else self.runtime.chunks(len(index))
-        right = []
-        for piece in pieces:
-            logits = student_output(self.network, images[piece]).logits
-            loss = F.cross_entropy(logits, labels[piece], reduction="sum") / len(index)
-            loss.backward()
-            right.append((logits.argmax(1) == labels[piece]).cpu())
-        self.optimiser.step()
-        self.optimiser.zero_grad()
-        return torch.cat(right)
+        found, batch = gradients(self.network, images, labels, self.runtime)
+        apply_gradients(self.network, self.optimiser, found)
+        return (batch.logits.argmax(1) == labels).cpu()
 
 
 def _streams(plan: TrainingPlan) -> Streams:

@@ -6,6 +6,7 @@ The protocol is that of Zhao et al. (ICLR 2021), which the field compares itself
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -79,9 +80,8 @@ def fit(
         for number, index in enumerate(order.split(recipe.batch_size)):
             where = index.to(runtime.device)
             batch = tuple(p.batch(where) for p in privileged)
-            accumulate_gradients(network, images[where], labels[where], batch, runtime)
-            optimiser.step()
-            optimiser.zero_grad()
+            found, _ = gradients(network, images[where], labels[where], runtime, batch)
+            apply_gradients(network, optimiser, found)
             if on_step is not None:
                 on_step(epoch * steps_per_epoch + number + 1, len(rates) * steps_per_epoch)
     _require_finite(network)
@@ -97,6 +97,13 @@ def sgd(
     )
 
 
+class BatchResult(NamedTuple):
+    """Loss (scalar) and logits (n, K) of a batch, detached."""
+
+    loss: Tensor
+    logits: Tensor
+
+
 def objective(
     network: Network,
     images: Tensor,
@@ -108,11 +115,17 @@ def objective(
     Cross entropy with the hard labels, unless a privileged type replaces them, plus each type's
     own term. Differentiable once.
     """
+    return _objective(network, images, labels, privileged)[0]
+
+
+def _objective(
+    network: Network, images: Tensor, labels: Tensor, privileged: Sequence[PrivilegedLabels]
+) -> tuple[Tensor, Tensor]:
     output = student_output(network, images)
     terms = [p.loss(output, labels) for p in privileged]
     if not any(p.replaces_hard_labels for p in privileged):
         terms.append(F.cross_entropy(output.logits, labels))
-    return torch.stack(terms).sum()
+    return torch.stack(terms).sum(), output.logits
 
 
 def student_output(network: Network, images: Tensor) -> StudentOutput:
@@ -121,51 +134,59 @@ def student_output(network: Network, images: Tensor) -> StudentOutput:
     return StudentOutput(network, images, features, network.classify(features))
 
 
-def accumulate_gradients(
+def gradients(
     network: Network,
     images: Tensor,
     labels: Tensor,
-    privileged: Sequence[PrivilegedLabels],
     runtime: Runtime,
-) -> Tensor:
-    """Add the gradient of the batch's mean loss to ``.grad``; returns the loss, detached.
+    privileged: Sequence[PrivilegedLabels] = (),
+) -> tuple[list[Tensor], BatchResult]:
+    """Gradient of the batch's mean objective for every parameter, without a graph.
 
-    Large batches are passed in pieces, which changes nothing but rounding, except for batch norm,
-    whose statistics need the whole batch at once.
-    """
-    if has_batch_norm(network):
-        loss = objective(network, images, labels, privileged)
-        loss.backward()
-        return loss.detach()
-    total = torch.zeros((), device=images.device)
-    for piece in runtime.chunks(len(labels)):
-        where = torch.arange(piece.start, piece.stop, device=images.device)
-        batch = [p.batch(where) for p in privileged]
-        share = len(where) / len(labels)
-        loss = objective(network, images[piece], labels[piece], batch) * share
-        loss.backward()
-        total += loss.detach()
-    return total
-
-
-def gradients(network: Network, images: Tensor, labels: Tensor, runtime: Runtime) -> list[Tensor]:
-    """Gradient of the mean cross entropy for every parameter, without a graph.
+    Large batches are passed in pieces, side by side, which changes nothing but rounding; batch
+    norm, whose statistics need the whole batch at once, gets it whole.
 
     Args:
         images: (n, C, H, W), normalised.
         labels: (n,).
+        privileged: labels of the same n images.
+
+    Returns:
+        The gradients in parameter order, and the loss and logits of the batch.
     """
     parameters = list(network.parameters())
-    if has_batch_norm(network) and network.training:
-        loss = F.cross_entropy(network(images), labels)
-        return list(torch.autograd.grad(loss, parameters))
-    total = [torch.zeros_like(p) for p in parameters]
-    for piece in runtime.chunks(len(labels)):
-        output = student_output(network, images[piece])
-        loss = F.cross_entropy(output.logits, labels[piece], reduction="sum") / len(labels)
-        for sum_, part in zip(total, torch.autograd.grad(loss, parameters), strict=True):
-            sum_ += part
-    return total
+    joint = has_batch_norm(network) and network.training
+    pieces = [slice(0, len(labels))] if joint else list(runtime.chunks(len(labels)))
+
+    def of_piece(piece: slice) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+        where = torch.arange(piece.start, piece.stop, device=images.device)
+        batch = [p.batch(where) for p in privileged]
+        loss, logits = _objective(network, images[piece], labels[piece], batch)
+        loss = loss * (len(where) / len(labels))
+        found = torch.autograd.grad(loss, parameters, materialize_grads=True)
+        return found, loss.detach(), logits.detach()
+
+    parts = runtime.map(of_piece, pieces)
+    total = [
+        torch.stack(same).sum(0) if len(same) > 1 else same[0] for same in _by_parameter(parts)
+    ]
+    loss = torch.stack([loss for _, loss, _ in parts]).sum()
+    return total, BatchResult(loss, torch.cat([logits for _, _, logits in parts]))
+
+
+def apply_gradients(
+    network: nn.Module, optimiser: torch.optim.Optimizer, found: list[Tensor]
+) -> None:
+    """One optimiser step with these gradients."""
+    for parameter, gradient in zip(network.parameters(), found, strict=True):
+        parameter.grad = gradient
+    optimiser.step()
+
+
+def _by_parameter(
+    parts: Sequence[tuple[tuple[Tensor, ...], Tensor, Tensor]],
+) -> Iterator[tuple[Tensor, ...]]:
+    return zip(*(found for found, _, _ in parts), strict=True)
 
 
 @torch.no_grad()

@@ -1,6 +1,5 @@
 """Networks by name, and the name that suits an image size."""
 
-import math
 from typing import Any
 
 from pydantic import ValidationError
@@ -9,6 +8,7 @@ from dcpi_core.networks.base import Inputs, Network
 from dcpi_core.registry import NETWORKS, Entry
 from dcpi_core.spec.base import Options
 from dcpi_core.spec.errors import FieldProblem, InvalidInput
+from dcpi_core.spec.resolve import convnet_depth
 
 
 def build(
@@ -52,7 +52,7 @@ def convnet_depth_for(image_size: int | tuple[int, int]) -> int:
     side = image_size if isinstance(image_size, int) else min(image_size)
     if side < 1:
         raise InvalidInput(f"image sides must be at least 1, not {image_size}")
-    return min(6, max(2, round(math.log2(side)) - 2))
+    return convnet_depth(side, side)
 
 
 def default_network_name(image_size: int | tuple[int, int]) -> str:

@@ -15,6 +15,7 @@ from dcpi_core.spec.job import (
     JobRequest,
     JobSpec,
 )
+from dcpi_core.spec.rules import check_feature_labels, check_image_size
 
 
 def resolve(request: JobRequest, facts: DatasetFacts, catalog: Catalog | None = None) -> JobSpec:
@@ -28,10 +29,14 @@ def resolve(request: JobRequest, facts: DatasetFacts, catalog: Catalog | None = 
     catalog = catalog or load_catalog()
     count = _images_per_class(request, facts)
     network = request.options.network or default_network(facts)
-    catalog.network(network, "/options/network")
+    check_image_size(network, facts, catalog, "/options/network")
     students = request.options.evaluation.networks or (network,)
+    privileged = _privileged(request, facts, catalog, count)
     for position, student in enumerate(students):
-        catalog.network(student, f"/options/evaluation/networks/{position}")
+        pointer = f"/options/evaluation/networks/{position}"
+        check_image_size(student, facts, catalog, pointer)
+        if any(component.name == "feature" for component in privileged):
+            check_feature_labels(network, student, facts, catalog, pointer)
     method = catalog.method(request.base_method)
     base = _component(method, request.options.base, "/options/base", request, facts, count)
     evaluation = request.options.evaluation.model_dump() | {"networks": students}
@@ -39,7 +44,7 @@ def resolve(request: JobRequest, facts: DatasetFacts, catalog: Catalog | None = 
         dataset=facts,
         images_per_class=count,
         base_method=base,
-        privileged=_privileged(request, facts, catalog, count),
+        privileged=privileged,
         network=network,
         evaluation=EvaluationSpec(**evaluation),
         seed=request.seed,
@@ -52,8 +57,12 @@ def default_network(facts: DatasetFacts) -> str:
     Three blocks for 28 and 32 pixels, one more for each doubling, so that the last feature map is
     about 4 x 4; never fewer than two.
     """
-    depth = round(math.log2(min(facts.height, facts.width))) - 2
-    return f"ConvNetD{min(6, max(2, depth))}"
+    return f"ConvNetD{convnet_depth(facts.height, facts.width)}"
+
+
+def convnet_depth(height: int, width: int) -> int:
+    """Depth of the ConvNet for images of this size, 2 to 6."""
+    return min(6, max(2, round(math.log2(min(height, width))) - 2))
 
 
 def _images_per_class(request: JobRequest, facts: DatasetFacts) -> int:

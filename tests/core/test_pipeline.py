@@ -97,7 +97,7 @@ def test_progress_tells_every_phase_to_its_end(finished):
 
 @pytest.mark.parametrize("when", [1, 4, 7, 9, 11, 14])
 def test_stopped_anywhere_and_resumed_gives_the_same_bits(finished, tmp_path, when):
-    root, whole, _ = finished
+    _, whole, _ = finished
     spec, here = job(), place(tmp_path)
     calls = 0
 
@@ -157,7 +157,7 @@ def test_no_method_can_reach_the_test_data(finished, tmp_path):
     digits = load("digits")
     noise = torch.zeros_like(digits.test.images)
 
-    class Blind(pipeline._Job):  # noqa: SLF001 - the seam where the source is read
+    class Blind(pipeline._Job):
         source = type(digits)(
             digits.facts.model_copy(update={"fingerprint": ""}),
             digits.train,

@@ -86,6 +86,11 @@ def test_none_attaches_nothing():
             InvalidInput,
             "/options/pi/feature/preset",
         ),
+        (
+            {"options": {"evaluation": {"networks": ["ConvNetD3", "LeNet"]}}},
+            InvalidInput,
+            "/options/evaluation/networks/1",
+        ),
         ({"images_per_class": 10}, InvalidInput, "/fraction"),
         ({"fraction": None}, InvalidInput, "/fraction"),
     ],
@@ -99,6 +104,20 @@ def test_bad_requests_name_the_field(changes, error, pointer):
 def test_a_misspelt_option_lists_the_allowed_ones():
     with pytest.raises(InvalidInput, match=r"allowed options: .*iterations"):
         resolved(options={"base": {"iteratons": 5}})
+
+
+def test_a_network_too_deep_for_the_images_is_refused_before_any_work():
+    catalog = load_catalog()
+    request = JobRequest.model_validate(
+        FOUR_WORDS | {"dataset": "digits", "options": {"network": "VGG11"}}
+    )
+    with pytest.raises(InvalidInput, match="at least 32 x 32"):
+        resolve(request, catalog.datasets["digits"], catalog)
+
+
+def test_other_students_are_welcome_without_feature_labels():
+    options = {"evaluation": {"networks": ["ConvNetD3", "LeNet"]}}
+    assert resolved(pi_type="soft", options=options).evaluation.networks == ("ConvNetD3", "LeNet")
 
 
 @pytest.mark.parametrize("field", ["fractoin", "options.baze", "options.evaluation.epoch"])

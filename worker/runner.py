@@ -1,0 +1,163 @@
+"""The child process: runs one job's pipeline and tells its supervisor how it goes.
+
+Started as ``python -m worker.runner``; ``worker.protocol`` describes what goes in and out. It owns
+the GPU for as long as it lives, knows nothing of SQL, queues or object storage, and holds no keys.
+This is the only file of the worker that loads torch.
+"""
+
+import contextlib
+import faulthandler
+import logging
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from dataclasses import asdict
+from typing import BinaryIO
+
+import torch
+
+from dcpi_core.pipeline import Workplace, run
+from dcpi_core.spec.errors import DcpiError
+from dcpi_core.spec.progress import Progress, Stopped
+from worker.protocol import (
+    MAX_LOG_CHARS,
+    OUT_OF_MEMORY,
+    AliveLine,
+    DoneLine,
+    ErrorLine,
+    Exit,
+    Level,
+    LogLine,
+    Message,
+    Order,
+    ProgressLine,
+)
+
+ALIVE_SECONDS = 2.0
+
+
+class Voice:
+    """The way to the supervisor; lines of several threads do not mix."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    @classmethod
+    def take_stdout(cls) -> "Voice":
+        """Keep standard output for messages; whatever else is printed goes to standard error."""
+        private = os.dup(sys.stdout.fileno())
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        return cls(os.fdopen(private, "wb", buffering=0))
+
+    def say(self, message: Message) -> None:
+        """Send one line. A supervisor that is gone is noticed elsewhere, so that is no error."""
+        line = message.model_dump_json().encode() + b"\n"
+        with self._lock, contextlib.suppress(BrokenPipeError):
+            self._stream.write(line)
+
+
+class StopFlag:
+    """Set by SIGTERM; being asked is also the proof that the work moves."""
+
+    def __init__(self, voice: Voice) -> None:
+        self._voice = voice
+        self._raised = False
+        self._said = time.monotonic()
+
+    def watch_signal(self) -> None:
+        """Stop at the next safe point when SIGTERM comes."""
+        signal.signal(signal.SIGTERM, lambda *_: self.set())
+
+    def set(self) -> None:
+        self._raised = True
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now - self._said >= ALIVE_SECONDS:
+            self._said = now
+            self._voice.say(AliveLine())
+        return self._raised
+
+
+class LogToSupervisor(logging.Handler):
+    """Hands log records to the supervisor, for the job's event list."""
+
+    def __init__(self, voice: Voice) -> None:
+        super().__init__(logging.INFO)
+        self._voice = voice
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._voice.say(LogLine(level=_level(record), message=record.getMessage()[:MAX_LOG_CHARS]))
+
+
+def _level(record: logging.LogRecord) -> Level:
+    if record.levelno >= logging.ERROR:
+        return "error"
+    return "warning" if record.levelno >= logging.WARNING else "info"
+
+
+def main() -> int:
+    """Read the order, run it, and return the exit code."""
+    faulthandler.enable()  # SIGABRT from the supervisor then shows where a stalled job stands
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    voice = Voice.take_stdout()
+    stop = StopFlag(voice)
+    stop.watch_signal()
+    core = logging.getLogger("dcpi_core")
+    core.setLevel(logging.INFO)
+    core.addHandler(LogToSupervisor(voice))
+    # Unbuffered: a thread that waits inside a buffered reader would abort the interpreter's exit.
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as stdin:  # noqa: PTH123
+        order = Order.model_validate_json(stdin.readline())
+    threading.Thread(target=_die_with_supervisor, daemon=True).start()
+    return execute(order, voice, stop)
+
+
+def execute(order: Order, voice: Voice, stop: StopFlag) -> Exit:
+    """Run the pipeline and turn its outcome into a last line and an exit code."""
+    place = Workplace(order.workspace, order.assets, order.data_root, order.dataset_file)
+
+    def report(progress: Progress) -> None:
+        voice.say(ProgressLine.model_validate(asdict(progress)))
+
+    try:
+        directory = run(order.spec, place, progress=report, stop=stop, device=order.device)
+    except Stopped:
+        return Exit.STOPPED
+    except DcpiError as error:
+        problems = tuple(asdict(problem) for problem in error.problems)
+        voice.say(ErrorLine(code=error.code, detail=error.detail, problems=problems))
+        return Exit.JOB_AT_FAULT
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        voice.say(ErrorLine(code=OUT_OF_MEMORY, detail=_memory_advice(error)))
+        return Exit.JOB_AT_FAULT
+    voice.say(DoneLine(bundle=directory))
+    return Exit.DONE
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # On a CPU torch raises a plain RuntimeError, told from others by its text only.
+    known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return known or "can't allocate memory" in str(error)
+
+
+def _memory_advice(error: Exception) -> str:
+    reason = (str(error).splitlines() or [""])[0] or "no memory left"
+    return f"the job needs more memory than its worker has ({reason}); use a smaller batch or budget"
+
+
+def _die_with_supervisor() -> None:
+    """End at once when the supervisor is gone, even by kill -9: the pipe then closes."""
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    os._exit(Exit.BROKEN)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
