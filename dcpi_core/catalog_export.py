@@ -58,7 +58,7 @@ def _networks() -> dict[str, CatalogEntry]:
 
 
 def _sizes(name: str) -> dict[str, Any]:
-    smallest = next(side for side in range(1, 65) if _takes(name, side))
+    smallest = next(side for side in range(1, 1025) if _takes(name, side))
     return {"smallest_image": smallest, "by_size": _by_size(name)}
 
 
