@@ -109,7 +109,7 @@ def test_a_misspelt_option_lists_the_allowed_ones():
 def test_a_network_too_deep_for_the_images_is_refused_before_any_work():
     catalog = load_catalog()
     request = JobRequest.model_validate(
-        FOUR_WORDS | {"dataset": "digits", "options": {"network": "VGG11"}}
+        FOUR_WORDS | {"fraction": "1%", "options": {"network": "VGG11"}}
     )
     with pytest.raises(InvalidInput, match="at least 32 x 32"):
         resolve(request, catalog.datasets["digits"], catalog)

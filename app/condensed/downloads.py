@@ -1,0 +1,112 @@
+"""Serving a file: whole or in part, with a validator that is its checksum."""
+
+import re
+import zipfile
+from collections.abc import Iterator
+from typing import IO, Any, cast
+
+from fastapi import Request
+from fastapi.responses import Response, StreamingResponse
+
+from app.condensed.registration import object_key
+from app.kit.problems import answer
+from app.kit.storage import ByteRange, Storage
+from app.models import Condensed
+from dcpi_core.spec.errors import NotFound
+
+IMMUTABLE = "private, immutable, max-age=31536000"
+
+
+def file_of(row: Condensed, path: str) -> dict[str, Any]:
+    """The listed file with exactly this path; raises NotFound. Paths never touch a disk."""
+    for file in row.files:
+        if file["path"] == path:
+            return file
+    raise NotFound(f"no file {path!r}; this bundle has " + ", ".join(f["path"] for f in row.files))
+
+
+def serve(request: Request, row: Condensed, path: str, storage: Storage) -> Response:
+    """Answer a request for a file, honouring If-None-Match, Range and If-Range."""
+    file = file_of(row, path)
+    etag, size = f'"{file["sha256"]}"', file["bytes"]
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", path.rsplit("/", 1)[-1])
+    headers = {
+        "ETag": etag,
+        "Accept-Ranges": "bytes",
+        "Cache-Control": IMMUTABLE,
+        "X-Content-Type-Options": "nosniff",
+        "Content-Disposition": f'inline; filename="{name}"',
+    }
+    if etag in _tags(request.headers.get("if-none-match", "")):
+        return Response(status_code=304, headers=headers)
+    part = _requested_part(request, etag, size)
+    if part is not None and part.start >= size:
+        response = answer(request, 416, "range_not_satisfiable", f"the file has {size} bytes")
+        response.headers["Content-Range"] = f"bytes */{size}"
+        return response
+    key = object_key(row.id, path)
+    if part is None:
+        headers["Content-Length"] = str(size)
+        return StreamingResponse(storage.read(key), 200, headers, file["media_type"])
+    headers["Content-Length"] = str(part.stop - part.start)
+    headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{size}"
+    return StreamingResponse(storage.read(key, part), 206, headers, file["media_type"])
+
+
+def _tags(header: str) -> set[str]:
+    return {tag.strip().removeprefix("W/") for tag in header.split(",")}
+
+
+def _requested_part(request: Request, etag: str, size: int) -> ByteRange | None:
+    """The single range that was asked for; None to send everything.
+
+    A range that is no single byte range is ignored, as RFC 9110 allows.
+    """
+    found = re.fullmatch(r"bytes=(\d*)-(\d*)", request.headers.get("range", ""))
+    if found is None or request.headers.get("if-range", etag) != etag:
+        return None
+    first, last = found.groups()
+    if not first and not last:
+        return None
+    if not first:  # the last n bytes
+        return ByteRange(max(size - int(last), 0), size) if int(last) else ByteRange(size, size)
+    stop = min(int(last) + 1, size) if last else size
+    return ByteRange(int(first), stop) if int(first) < max(stop, 1) or int(first) >= size else None
+
+
+def zip_stream(row: Condensed, storage: Storage) -> Iterator[bytes]:
+    """The bundle as a zip with stored members, made while it is sent."""
+    return _zip(((file["path"], object_key(row.id, file["path"])) for file in row.files), storage)
+
+
+def _zip(members: Iterator[tuple[str, str]], storage: Storage) -> Iterator[bytes]:
+    sink = _Sink()
+    with zipfile.ZipFile(cast("IO[bytes]", sink), "w", zipfile.ZIP_STORED) as archive:
+        for path, key in members:
+            info = zipfile.ZipInfo(path, (1980, 1, 1, 0, 0, 0))
+            info.external_attr = 0o644 << 16
+            with archive.open(info, "w", force_zip64=True) as member:
+                for chunk in storage.read(key):
+                    member.write(chunk)
+                    yield sink.take()
+            yield sink.take()
+    yield sink.take()
+
+
+class _Sink:
+    """A file that can only be written, and forgets what has been sent."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        self._parts.append(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        pass
+
+    def take(self) -> bytes:
+        """What was written since the last call."""
+        found, self._parts = b"".join(self._parts), []
+        return found

@@ -1,0 +1,76 @@
+"""HTTP of datasets."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, File, Form, Path, Response, UploadFile
+
+from app.datasets import repository, service
+from app.datasets.inspection import UploadOptions
+from app.datasets.schemas import DatasetRead, read_published, read_upload
+from app.kit.app_state import SessionDep, StateDep
+from app.kit.pages import Page, PageQueryDep, only_known_parameters
+from app.kit.problems import documented
+from dcpi_core.spec.base import NAME_PATTERN
+from dcpi_core.spec.catalog import load_catalog
+
+router = APIRouter(
+    prefix="/v1/datasets", tags=["datasets"], dependencies=[Depends(only_known_parameters)]
+)
+
+Name = Annotated[str, Path(max_length=64, pattern=NAME_PATTERN, examples=["digits"])]
+
+
+@router.get(
+    "",
+    operation_id="listDatasets",
+    response_model=Page[DatasetRead],
+    responses=documented(422),
+    summary="List datasets",
+)
+def list_datasets(session: SessionDep, page: PageQueryDep) -> Any:
+    """The first page begins with the published datasets; uploads follow, newest first."""
+    found = page.page(repository.find(session, page), read_upload)
+    if page.after is None:
+        published = [read_published(facts) for facts in load_catalog().datasets.values()]
+        found["data"] = published + found["data"]
+    return found
+
+
+@router.post(
+    "",
+    status_code=201,
+    operation_id="uploadDataset",
+    response_model=DatasetRead,
+    responses=documented(409, 413, 422),
+    summary="Upload a dataset",
+)
+def upload_dataset(
+    state: StateDep,
+    response: Response,
+    file: Annotated[UploadFile, File(description="zip, tar, tar.gz or tar.xz of class folders")],
+    name: Annotated[str, Form(min_length=1, max_length=64, pattern=NAME_PATTERN)],
+    seed: Annotated[int, Form(ge=0, lt=2**31, description="splits an archive without test/")] = 0,
+    image_size: Annotated[
+        int | None, Form(ge=8, le=1024, description="resize and crop to squares of this side")
+    ] = None,
+) -> Any:
+    """Folders are classes; `train/` and `test/` at the top, or one level that is split by seed.
+
+    Every image is decoded before the answer. An archive with anything wrong in it is refused
+    whole, naming the entry.
+    """
+    found = service.upload(state, file.file, UploadOptions(name, seed, image_size))
+    response.headers["Location"] = f"/v1/datasets/{found.id}"
+    return found
+
+
+@router.get(
+    "/{dataset}",
+    operation_id="getDataset",
+    response_model=DatasetRead,
+    responses=documented(404, 422),
+    summary="Get a dataset",
+)
+def get_dataset(dataset: Name, session: SessionDep) -> Any:
+    """What is known about a dataset: classes, sizes, constants, licence."""
+    return service.get(session, dataset)

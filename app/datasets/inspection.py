@@ -1,0 +1,64 @@
+"""Reading an upload in a child process: the archive and its images never meet the API itself."""
+
+import json
+import logging
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dcpi_core.spec.dataset import DatasetFacts
+from dcpi_core.spec.errors import ArchiveError, DcpiError, FieldProblem, InvalidInput
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class UploadOptions:
+    """What a user may say about an upload."""
+
+    name: str
+    seed: int
+    image_size: int | None
+
+
+def inspect(archive: Path, out: Path, options: UploadOptions, seconds: int) -> DatasetFacts:
+    """Check an archive and write its canonical file.
+
+    Raises:
+        InvalidInput: what is wrong with the archive, naming the entry.
+        DcpiError: the inspection itself broke.
+    """
+    command = [sys.executable, "-m", "dcpi_core.datasets.archive", "inspect", str(archive)]
+    command += [f"--name={options.name}", f"--out={out}", f"--seed={options.seed}"]
+    command += [f"--max-seconds={seconds}"]
+    if options.image_size is not None:
+        command.append(f"--image-size={options.image_size}")
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=seconds + 30, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise ArchiveError.at("/file", f"reading the archive took over {seconds} s") from None
+    answer = _answer(done.stdout)
+    if "facts" in answer:
+        return DatasetFacts.model_validate(answer["facts"])
+    raise _error(answer.get("error", {}), done)
+
+
+def _answer(output: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
+    except (IndexError, ValueError):
+        return {}
+    return found
+
+
+def _error(error: dict[str, Any], done: subprocess.CompletedProcess[str]) -> DcpiError:
+    if done.returncode != 2 or "detail" not in error:
+        logger.error("inspection ended with status %s: %s", done.returncode, done.stderr[-4000:])
+        return DcpiError("the archive could not be inspected; the error has been logged")
+    problems = [FieldProblem(**problem) for problem in error.get("problems", ())]
+    kind = ArchiveError if error.get("code") == ArchiveError.code else InvalidInput
+    return kind(error["detail"], problems)

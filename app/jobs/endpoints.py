@@ -1,0 +1,194 @@
+"""HTTP of jobs."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Depends, Header, Path, Query, Response
+from fastapi.responses import StreamingResponse
+
+from app.jobs import repository, service
+from app.jobs.events import events_after
+from app.jobs.schemas import EventRead, JobRead, read_event, read_job
+from app.jobs.states import Status
+from app.jobs.stream import stream
+from app.kit.app_state import SessionDep, StateDep
+from app.kit.pages import Page, PageQueryDep, only_known_parameters
+from app.kit.problems import documented
+from dcpi_core.spec.estimate import Estimate
+from dcpi_core.spec.job import JobRequest
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(only_known_parameters)])
+
+JobId = Annotated[
+    str, Path(pattern=r"^job_[0-9A-Z]{26}$", examples=["job_01JD0000000000000000000000"])
+]
+Text = Annotated[str | None, Query(max_length=64, pattern=r"^[^\x00]*$")]
+
+EXAMPLES: dict[str, Any] = {
+    "digits": {
+        "summary": "A minute on a laptop: ten images, with feature labels",
+        "value": {
+            "dataset": "digits",
+            "fraction": "0.7%",
+            "base_method": "dc",
+            "pi_type": "feature",
+            "options": {"base": {"iterations": 100}},
+        },
+    },
+    "coreset": {
+        "summary": "Ten real images per class, with soft and feature labels",
+        "value": {
+            "dataset": "digits",
+            "images_per_class": 10,
+            "base_method": "herding",
+            "pi_type": ["soft", "feature"],
+        },
+    },
+    "cifar10": {
+        "summary": "CIFAR-10, one image per class, with the published settings",
+        "value": {
+            "dataset": "cifar10",
+            "fraction": "0.02%",
+            "base_method": "dc",
+            "pi_type": "feature",
+            "options": {"pi": {"feature": {"preset": "published"}}, "evaluation": {"repeats": 5}},
+        },
+    },
+}
+Request_ = Annotated[JobRequest, Body(openapi_examples=EXAMPLES)]
+
+
+@router.post(
+    "",
+    status_code=202,
+    operation_id="createJob",
+    response_model=JobRead,
+    responses=documented(422),
+    summary="Submit a job",
+)
+def create_job(
+    body: Request_,
+    session: SessionDep,
+    state: StateDep,
+    response: Response,
+    idempotency_key: Annotated[
+        str | None, Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")
+    ] = None,
+) -> Any:
+    """Check the request, resolve every default and queue the job.
+
+    With an `Idempotency-Key`, a repeated request gets the first answer again.
+    """
+
+    def act() -> dict[str, Any]:
+        job = service.create(session, state.settings, body)
+        return service.show(session, job).model_dump(mode="json")
+
+    answer, repeated = service.once(
+        session, "createJob", idempotency_key, body.model_dump(mode="json"), act
+    )
+    response.headers["Location"] = f"/v1/jobs/{answer['id']}"
+    if repeated:
+        response.headers["Idempotency-Replayed"] = "true"
+    return answer
+
+
+@router.post(
+    "/estimate",
+    operation_id="estimateJob",
+    response_model=Estimate,
+    responses=documented(422),
+    summary="What a job would cost",
+)
+def estimate_job(body: Request_, session: SessionDep, state: StateDep) -> Any:
+    """Bytes by part, images per class and a range of seconds; nothing is started."""
+    return service.estimate_request(session, state.settings, body)
+
+
+@router.get(
+    "",
+    operation_id="listJobs",
+    response_model=Page[JobRead],
+    responses=documented(422),
+    summary="List jobs, newest first",
+)
+def list_jobs(
+    session: SessionDep,
+    page: PageQueryDep,
+    status: Annotated[list[Status] | None, Query()] = None,
+    dataset: Text = None,
+    base_method: Text = None,
+    pi_type: Text = None,
+    created_after: datetime | None = None,
+) -> Any:
+    """Jobs that match every filter given."""
+    filters = {
+        "status": status,
+        "dataset": dataset,
+        "base_method": base_method,
+        "pi_type": pi_type,
+    }
+    return page.page(repository.find(session, page, filters, created_after), read_job)
+
+
+@router.get(
+    "/{job_id}",
+    operation_id="getJob",
+    response_model=JobRead,
+    responses=documented(404, 422),
+    summary="Get a job",
+)
+def get_job(job_id: JobId, session: SessionDep) -> Any:
+    """The job, how far it is, and where its result is."""
+    return service.show(session, repository.get(session, job_id))
+
+
+@router.post(
+    "/{job_id}/cancel",
+    operation_id="cancelJob",
+    response_model=JobRead,
+    responses=documented(404, 422),
+    summary="Cancel a job",
+)
+def cancel_job(job_id: JobId, session: SessionDep) -> Any:
+    """End a job; one that has ended stays as it is. Running work stops within seconds."""
+    return service.show(session, service.cancel(session, job_id))
+
+
+@router.get(
+    "/{job_id}/events",
+    operation_id="listJobEvents",
+    response_model=Page[EventRead],
+    responses=documented(404, 422)
+    | {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    summary="What happened to a job",
+)
+def list_job_events(
+    job_id: JobId,
+    session: SessionDep,
+    state: StateDep,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    after: Annotated[int, Query(ge=0, lt=2**31)] = 0,
+    accept: Annotated[str, Header()] = "application/json",
+    last_event_id: Annotated[str | None, Header(pattern=r"^\d{1,9}$")] = None,
+) -> Any:
+    """A page of events as JSON, or with `Accept: text/event-stream` a live stream.
+
+    The stream begins after `Last-Event-ID`, so a broken connection loses and repeats nothing. Its
+    events are `status`, `progress` and `log`; after `end`, which carries the job, it closes.
+    """
+    repository.get(session, job_id)
+    if "text/event-stream" in accept:
+        return StreamingResponse(
+            stream(state, job_id, int(last_event_id or after)),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+    rows = events_after(session, job_id, after, limit + 1)
+    shown = [read_event(row) for row in rows[:limit]]
+    return {
+        "data": shown,
+        "first_id": str(shown[0].id) if shown else None,
+        "last_id": str(shown[-1].id) if shown else None,
+        "has_more": len(rows) > limit,
+    }

@@ -1,0 +1,28 @@
+"""The history of a job: events with a number, appended in the transaction they report on."""
+
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from app.kit.clock import now
+from app.models import Job, JobEvent
+
+STATUS, PROGRESS, LOG = "status", "progress", "log"
+
+
+def append_event(session: Session, job_id: str, type_: str, data: dict[str, Any]) -> None:
+    """Append an event; its number is one more than the last of this job."""
+    number = session.execute(
+        update(Job)
+        .where(Job.id == job_id)
+        .values(last_event=Job.last_event + 1)
+        .returning(Job.last_event)
+    ).scalar_one()
+    session.add(JobEvent(job_id=job_id, seq=number, type=type_, data=data, created_at=now()))
+
+
+def events_after(session: Session, job_id: str, seq: int, limit: int) -> list[JobEvent]:
+    """Events with a number above ``seq``, in order."""
+    statement = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.seq > seq)
+    return list(session.scalars(statement.order_by(JobEvent.seq).limit(limit)))

@@ -1,0 +1,67 @@
+"""Queries about jobs."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from app.jobs.states import Status
+from app.kit.clock import now
+from app.kit.pages import PageQuery
+from app.models import IdempotencyKey, Job
+from dcpi_core.spec.errors import NotFound
+
+
+def get(session: Session, job_id: str) -> Job:
+    """The job with this id; raises NotFound."""
+    job = session.get(Job, job_id)
+    if job is None:
+        raise NotFound(f"no job {job_id!r}")
+    return job
+
+
+def find(
+    session: Session, page: PageQuery, filters: dict[str, Any], created_after: datetime | None
+) -> list[Job]:
+    """Jobs that match every filter given, one more than the page holds."""
+    statement = select(Job)
+    if statuses := filters.pop("status", None):
+        statement = statement.where(Job.status.in_(statuses))
+    if pi_type := filters.pop("pi_type", None):
+        statement = statement.where(has_type(Job.pi_types, pi_type))
+    for name, value in filters.items():
+        if value is not None:
+            statement = statement.where(getattr(Job, name) == value)
+    if created_after is not None:
+        statement = statement.where(Job.created_at > created_after)
+    return list(session.scalars(page.select(statement, Job.id)))
+
+
+def has_type(column: Any, pi_type: str) -> Any:
+    """Whether a comma-separated column contains the type."""
+    return ("," + column + ",").contains(f",{pi_type},", autoescape=True)
+
+
+def ahead_of(session: Session, job: Job) -> int:
+    """Queued jobs that were submitted before this one."""
+    statement = select(func.count()).select_from(Job)
+    return session.scalar(statement.where(Job.status == Status.QUEUED, Job.id < job.id)) or 0
+
+
+def move(session: Session, job_id: str, before: Status, after: Status) -> bool:
+    """Change the status if it is still ``before``."""
+    values: dict[str, Any] = {"status": after}
+    if after is Status.CANCELLED:
+        values["finished_at"] = now()
+    changed = update(Job).where(Job.id == job_id, Job.status == before).values(values)
+    return session.execute(changed.returning(Job.id)).scalar_one_or_none() is not None
+
+
+def known_answer(session: Session, operation: str, key: str) -> IdempotencyKey | None:
+    """What was answered to this key before."""
+    return session.scalar(
+        select(IdempotencyKey).where(
+            IdempotencyKey.operation == operation, IdempotencyKey.key == key
+        )
+    )

@@ -1,0 +1,138 @@
+"""Rules about jobs: what is accepted, what cancelling means."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.datasets import service as datasets
+from app.jobs import repository
+from app.jobs.events import STATUS, append_event
+from app.jobs.schemas import JobRead, read_job
+from app.jobs.states import TERMINAL, Status
+from app.kit import outbox
+from app.kit.clock import now
+from app.kit.ids import new_id
+from app.models import IdempotencyKey, Job
+from app.settings import Settings
+from dcpi_core.spec.errors import BudgetError, FieldProblem, InvalidInput
+from dcpi_core.spec.estimate import Estimate, estimate
+from dcpi_core.spec.job import NO_PRIVILEGED, JobRequest, JobSpec
+from dcpi_core.spec.resolve import resolve
+
+
+def resolve_request(
+    session: Session, settings: Settings, request: JobRequest
+) -> tuple[JobSpec, str | None]:
+    """The spec of a request, and the id of the upload it is about, if any.
+
+    Raises:
+        InvalidInput: names every offending field.
+    """
+    facts, dataset_id = datasets.facts_of(session, request.dataset)
+    spec = resolve(request, facts)
+    if spec.num_images > settings.max_images:
+        pointer = "/fraction" if request.fraction is not None else "/images_per_class"
+        message = (
+            f"{spec.num_images} images ({spec.images_per_class} per class) are more than this "
+            f"service's limit of {settings.max_images}; remember that a fraction is a ratio, "
+            'so "0.2%" is 0.002'
+        )
+        raise BudgetError(message, [FieldProblem(pointer, "budget_too_large", message)])
+    return spec, dataset_id
+
+
+def estimate_request(session: Session, settings: Settings, request: JobRequest) -> Estimate:
+    """What a job would cost; changes nothing."""
+    return estimate(resolve_request(session, settings, request)[0])
+
+
+def create(session: Session, settings: Settings, request: JobRequest) -> Job:
+    """Accept a job: its row, its first event and its message, in one transaction."""
+    spec, dataset_id = resolve_request(session, settings, request)
+    moment = now()
+    job = Job(
+        id=new_id("job"),
+        status=Status.QUEUED,
+        name=request.name,
+        labels=dict(request.metadata),
+        request=request.model_dump(mode="json"),
+        spec=spec.model_dump(mode="json"),
+        spec_digest=spec.digest(),
+        dataset=spec.dataset.name,
+        dataset_id=dataset_id,
+        base_method=spec.base_method.name,
+        pi_types=",".join(c.name for c in spec.privileged) or NO_PRIVILEGED,
+        images_per_class=spec.images_per_class,
+        estimate=estimate(spec).model_dump(mode="json"),
+        created_at=moment,
+        queued_at=moment,
+    )
+    session.add(job)
+    session.flush()
+    append_event(session, job.id, STATUS, {"status": Status.QUEUED})
+    outbox.ring(session, job.id, settings.queue)
+    return job
+
+
+def cancel(session: Session, job_id: str) -> Job:
+    """Ask for the end of a job; a job that has ended stays as it is."""
+    job = repository.get(session, job_id)
+    for before, after in (
+        (Status.QUEUED, Status.CANCELLED),
+        (Status.RUNNING, Status.CANCELLING),
+    ):
+        if repository.move(session, job_id, before, after):
+            append_event(session, job_id, STATUS, {"status": after})
+            break
+    session.refresh(job)
+    return job
+
+
+def show(session: Session, job: Job) -> JobRead:
+    """The job as it is shown, with its place in the queue."""
+    queued = job.status == Status.QUEUED
+    return read_job(job, repository.ahead_of(session, job) if queued else None)
+
+
+def has_ended(job: Job) -> bool:
+    """Whether nothing more will happen to the job."""
+    return Status(job.status) in TERMINAL
+
+
+def once(
+    session: Session, operation: str, key: str | None, body: Any, act: Callable[[], dict[str, Any]]
+) -> tuple[dict[str, Any], bool]:
+    """Act, or repeat the answer given to the same key before.
+
+    Returns:
+        The answer, and whether it is a repetition.
+
+    Raises:
+        InvalidInput: the key was used with another body.
+    """
+    if key is None:
+        return act(), False
+    text = json.dumps(body, sort_keys=True)
+    fingerprint = hashlib.sha256(text.encode()).hexdigest()
+    known = repository.known_answer(session, operation, key)
+    if known is None:
+        answer = act()
+        row = IdempotencyKey(
+            operation=operation,
+            key=key,
+            fingerprint=fingerprint,
+            answer=answer,
+            created_at=now(),
+        )
+        session.add(row)
+        session.flush()
+        return answer, False
+    if known.fingerprint != fingerprint:
+        raise InvalidInput(
+            f"Idempotency-Key {key!r} was used with another body; use a new key",
+            [FieldProblem("/Idempotency-Key", "idempotency_key_reused", "used with another body")],
+        )
+    return known.answer, True

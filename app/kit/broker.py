@@ -1,0 +1,32 @@
+"""The broker as the API sees it: a bell to ring. Workers' side is in ``worker.celery_app``."""
+
+from celery import Celery
+
+RUN_JOB = "worker.tasks.run_job"
+
+
+class Bell:
+    """Publishes the message that makes a worker look at a job."""
+
+    def __init__(self, broker_url: str) -> None:
+        self.broker_url = broker_url
+        self._celery = Celery(broker=broker_url, set_as_current=False)
+        self._celery.conf.update(
+            task_ignore_result=True,
+            task_serializer="json",
+            broker_transport_options={
+                "global_keyprefix": "dcpi:",
+                "socket_connect_timeout": 2,
+                "socket_timeout": 5,
+            },
+            broker_connection_timeout=2,
+        )
+
+    def __call__(self, job_id: str, queue: str) -> None:
+        """Send the message; raises if the broker cannot be reached."""
+        self._celery.send_task(RUN_JOB, args=[job_id], queue=queue, retry=False)
+
+    def check(self) -> None:
+        """Raise if the broker cannot be reached."""
+        with self._celery.connection_for_write(connect_timeout=2) as connection:
+            connection.ensure_connection(max_retries=1, timeout=2)

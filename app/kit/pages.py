@@ -1,0 +1,91 @@
+"""Lists in pages: newest first, continued after an identifier."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar
+
+from fastapi import Depends, Query, Request
+from pydantic import BaseModel, Field
+from sqlalchemy import Select
+
+from dcpi_core.spec.errors import InvalidInput
+
+Row = TypeVar("Row")
+Item = TypeVar("Item")
+
+
+class HasId(Protocol):
+    """Anything listed has an identifier that sorts by time."""
+
+    id: Any
+
+
+class Page(BaseModel, Generic[Item]):
+    """One page of a list."""
+
+    object: Literal["list"] = "list"
+    data: list[Item]
+    first_id: str | None = None
+    last_id: str | None = None
+    has_more: bool = Field(description="whether `after=last_id` would give more")
+
+
+class PageQuery(BaseModel):
+    """Which page is wanted."""
+
+    limit: int
+    after: str | None
+    order: Literal["asc", "desc"]
+
+    def select(self, statement: Select[Any], column: Any) -> Select[Any]:
+        """The statement for one row more than the page holds."""
+        ascending = self.order == "asc"
+        if self.after is not None:
+            statement = statement.where(column > self.after if ascending else column < self.after)
+        return statement.order_by(column if ascending else column.desc()).limit(self.limit + 1)
+
+    def page(self, rows: Sequence[Row], read: Any) -> dict[str, Any]:
+        """Rows found by ``select`` as the answer's fields."""
+        shown = rows[: self.limit]
+        data = [read(row) for row in shown]
+        ids = [row.id for row in shown]  # type: ignore[attr-defined]
+        return {
+            "object": "list",
+            "data": data,
+            "first_id": ids[0] if ids else None,
+            "last_id": ids[-1] if ids else None,
+            "has_more": len(rows) > self.limit,
+        }
+
+
+def _page_query(
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    after: Annotated[str | None, Query(max_length=64, pattern=r"^[A-Za-z0-9_]+$")] = None,
+    order: Literal["asc", "desc"] = "desc",
+) -> PageQuery:
+    return PageQuery(limit=limit, after=after, order=order)
+
+
+PageQueryDep = Annotated[PageQuery, Depends(_page_query)]
+
+
+def only_known_parameters(request: Request) -> None:
+    """Refuse query parameters that the operation does not have: a misspelt filter filters nothing.
+
+    Raises:
+        InvalidInput: names the parameter and those that exist.
+    """
+    route = request.scope["route"]
+    known = {field.alias for field in _query_fields(route.dependant)}
+    for name in request.query_params:
+        if name not in known:
+            allowed = ", ".join(sorted(known)) or "none"
+            raise InvalidInput.at(
+                f"/{name}", f"unknown query parameter {name!r}; allowed: {allowed}"
+            )
+
+
+def _query_fields(dependant: Any) -> list[Any]:
+    found = list(dependant.query_params)
+    for part in dependant.dependencies:
+        found += _query_fields(part)
+    return found

@@ -1,0 +1,104 @@
+"""Object storage behind one interface: a local directory or S3.
+
+Keys are made by us from identifiers, never from what a user typed.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import obstore
+from obstore.exceptions import NotFoundError
+from obstore.store import LocalStore, S3Store
+
+from app.settings import Settings
+from dcpi_core.spec.errors import NotFound
+
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class ByteRange:
+    """Bytes ``start`` to ``stop``, the last excluded."""
+
+    start: int
+    stop: int
+
+
+class Storage:
+    """Objects by key."""
+
+    def __init__(self, store: LocalStore | S3Store) -> None:
+        self._store = store
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Store a file; readers see the old object or the whole new one."""
+        obstore.put(self._store, key, path)
+
+    def get_file(self, key: str, path: Path) -> None:
+        """Fetch an object into ``path``, atomically; raises NotFound."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.part")
+        with temporary.open("wb") as file:
+            for chunk in self.read(key):
+                file.write(chunk)
+        temporary.replace(path)
+
+    def read(self, key: str, part: ByteRange | None = None) -> Iterator[bytes]:
+        """The object's bytes, or a part of them, in pieces; raises NotFound."""
+        size = self.size(key)
+        start, stop = (part.start, part.stop) if part else (0, size)
+        while start < stop:
+            end = min(start + CHUNK_BYTES, stop)
+            yield bytes(obstore.get_range(self._store, key, start=start, end=end))
+            start = end
+
+    def size(self, key: str) -> int:
+        """Bytes of the object; raises NotFound."""
+        try:
+            return obstore.head(self._store, key)["size"]
+        except (NotFoundError, FileNotFoundError):
+            raise NotFound(f"no object {key!r}") from None
+
+    def exists(self, key: str) -> bool:
+        """Whether there is such an object."""
+        try:
+            self.size(key)
+        except NotFound:
+            return False
+        return True
+
+    def keys(self, prefix: str) -> list[str]:
+        """Keys that begin with ``prefix/``, sorted."""
+        found = (meta["path"] for page in obstore.list(self._store, prefix) for meta in page)
+        return sorted(found)
+
+    def delete(self, key: str) -> None:
+        """Delete an object; nothing happens if there is none."""
+        try:
+            obstore.delete(self._store, key)
+        except (NotFoundError, FileNotFoundError):
+            return
+
+    def check(self) -> None:
+        """Raise whatever the storage raises when it cannot be reached."""
+        next(iter(obstore.list(self._store, "ready", chunk_size=1)), None)
+
+
+def open_storage(settings: Settings) -> Storage:
+    """The storage that the settings name."""
+    url = settings.resolved_storage_url
+    if not url.startswith("s3://"):
+        Path(url).mkdir(parents=True, exist_ok=True)
+        return Storage(LocalStore(url))
+    endpoint = settings.s3_endpoint or None
+    return Storage(
+        S3Store(
+            url.removeprefix("s3://"),
+            region=settings.s3_region,
+            endpoint=endpoint,
+            access_key_id=settings.s3_access_key_id,
+            secret_access_key=settings.s3_secret_access_key.get_secret_value(),
+            client_options={"allow_http": bool(endpoint and endpoint.startswith("http://"))},
+        )
+    )

@@ -1,0 +1,29 @@
+"""Condensed datasets: the results of jobs."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, Float, ForeignKey, Integer, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base, Json, UtcTime
+
+
+class Condensed(Base):
+    """A finished bundle; ``files`` lists {path, bytes, sha256, media_type} of every file."""
+
+    __tablename__ = "condensed"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), unique=True)
+    dataset: Mapped[str] = mapped_column(String(64), index=True)
+    base_method: Mapped[str] = mapped_column(String(64), index=True)
+    pi_types: Mapped[str] = mapped_column(String(200))
+    images_per_class: Mapped[int] = mapped_column(Integer, index=True)
+    top1: Mapped[float] = mapped_column(Float)
+    bytes_total: Mapped[int] = mapped_column(BigInteger)
+    manifest: Mapped[dict[str, Any]] = mapped_column(Json)
+    report: Mapped[dict[str, Any]] = mapped_column(Json)
+    headline: Mapped[dict[str, Any]] = mapped_column(Json)
+    files: Mapped[list[dict[str, Any]]] = mapped_column(Json)
+    created_at: Mapped[datetime] = mapped_column(UtcTime)

@@ -1,0 +1,46 @@
+"""Every setting of the service; the only reader of the environment."""
+
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Read from variables with the prefix ``DCPI_``; the defaults run on one machine as it is."""
+
+    model_config = SettingsConfigDict(env_prefix="DCPI_", frozen=True)
+
+    home: Path = Field(Path("var"), description="directory for everything without its own setting")
+    database_url: str = Field("", description="SQLAlchemy URL; default: SQLite in home")
+    storage_url: str = Field("", description="s3://bucket or a directory; default: home/objects")
+    s3_endpoint: str = Field("", description="URL of an S3 service other than Amazon's")
+    s3_region: str = "us-east-1"
+    s3_access_key_id: str = ""
+    s3_secret_access_key: SecretStr = SecretStr("")
+    broker_url: str = Field("redis://127.0.0.1:6379/0", description="Celery broker")
+    queue: str = Field("gpu", description="queue of new jobs")
+    data_root: Path | None = Field(None, description="local copies of published datasets")
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    max_upload_bytes: int = Field(4 * 2**30, ge=1)
+    inspect_seconds: int = Field(1800, ge=1, description="time limit for reading an upload")
+    max_images: int = Field(100_000, ge=1, description="largest condensed set of a job")
+    lease_seconds: float = Field(60.0, gt=0, description="silence after which a worker is dead")
+    heartbeat_seconds: float = Field(15.0, gt=0)
+    max_attempts: int = Field(3, ge=1)
+    republish_seconds: float = Field(
+        60.0, gt=0, description="ring again for a job that nobody has claimed for so long"
+    )
+    stall_seconds: float = Field(1800.0, gt=0, description="silent work is stopped after so long")
+
+    @cached_property
+    def resolved_database_url(self) -> str:
+        """The database in use."""
+        return self.database_url or f"sqlite:///{(self.home / 'dcpi.db').absolute()}"
+
+    @cached_property
+    def resolved_storage_url(self) -> str:
+        """The object storage in use."""
+        return self.storage_url or str((self.home / "objects").absolute())
