@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.servers import postgres_url, s3_settings, valkey_url
+
+__all__ = ["postgres_url", "s3_settings", "valkey_url"]
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
 

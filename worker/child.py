@@ -67,9 +67,7 @@ class Child:
     def ended(self) -> bool:
         """Whether the process is over; its id stays reserved until it is collected."""
         options = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        return self._process.returncode is not None or bool(
-            os.waitid(os.P_PID, self.pid, options)
-        )
+        return self._process.returncode is not None or bool(os.waitid(os.P_PID, self.pid, options))
 
     def send(self, number: signal.Signals) -> None:
         """Signal the whole process group."""

@@ -111,7 +111,7 @@ def main() -> int:
     core.setLevel(logging.INFO)
     core.addHandler(LogToSupervisor(voice))
     # Unbuffered: a thread that waits inside a buffered reader would abort the interpreter's exit.
-    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as stdin:  # noqa: PTH123
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as stdin:
         order = Order.model_validate_json(stdin.readline())
     threading.Thread(target=_die_with_supervisor, daemon=True).start()
     return execute(order, voice, stop)
@@ -149,7 +149,9 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 def _memory_advice(error: Exception) -> str:
     reason = (str(error).splitlines() or [""])[0] or "no memory left"
-    return f"the job needs more memory than its worker has ({reason}); use a smaller batch or budget"
+    return (
+        f"the job needs more memory than its worker has ({reason}); use a smaller batch or budget"
+    )
 
 
 def _die_with_supervisor() -> None:

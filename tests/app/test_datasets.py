@@ -1,0 +1,98 @@
+import io
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dcpi_core.datasets import load_prepared
+from tests.app.conftest import FOUR_WORDS
+
+
+def archive(classes=("cat", "dog"), per_class=10, extra=None) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as file:
+        for number, name in enumerate(classes):
+            for index in range(per_class):
+                pixels = np.full((8, 8, 3), 40 * number + index, dtype=np.uint8)
+                png = io.BytesIO()
+                Image.fromarray(pixels).save(png, "PNG")
+                file.writestr(f"{name}/{index:04}.png", png.getvalue())
+        for path, data in (extra or {}).items():
+            file.writestr(path, data)
+    return content.getvalue()
+
+
+def upload(client, content, name="pets", **form):
+    return client.post(
+        "/v1/datasets", files={"file": ("pets.zip", content)}, data={"name": name, **form}
+    )
+
+
+def test_an_upload_can_be_condensed(client, state):
+    response = upload(client, archive())
+    found = response.json()
+    assert response.status_code == 201
+    assert response.headers["Location"] == f"/v1/datasets/{found['id']}"
+    assert (found["name"], found["num_classes"], found["num_train"]) == ("pets", 2, 16)
+    for wanted in ("pets", found["id"]):
+        body = FOUR_WORDS | {"dataset": wanted, "fraction": 0.25, "base_method": "random"}
+        job = client.post("/v1/jobs", json=body).json()
+        assert (job["dataset"], job["images_per_class"]) == ("pets", 2)
+        assert job["spec"]["dataset"]["fingerprint"] == found["facts"]["fingerprint"]
+    names = [dataset["name"] for dataset in client.get("/v1/datasets").json()["data"]]
+    assert {"digits", "pets"} <= set(names)
+
+
+def test_what_was_checked_is_what_is_stored(client, state, tmp_path):
+    found = upload(client, archive()).json()
+    state.storage.get_file(f"datasets/{found['id']}.safetensors", tmp_path / "copy")
+    assert load_prepared(tmp_path / "copy").facts.fingerprint == found["facts"]["fingerprint"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"no archive at all", "not an archive"),
+        (archive(classes=("cat",)), "class"),
+        (archive(extra={"dog/9999.png": b"\x89PNG\r\n\x1a\n broken"}), "dog/9999.png"),
+        (archive(extra={"../../etc/evil.png": b"x"}), "../../etc/evil.png"),
+        (b"", "archive"),
+    ],
+)
+def test_unusable_archives_are_refused_whole(client, state, content, words):
+    response = upload(client, content)
+    problem = response.json()
+    assert response.status_code == 422
+    assert words in problem["detail"]
+    assert "/file" in [error["pointer"] for error in problem["errors"]]
+    assert client.get("/v1/datasets/pets").status_code == 404
+    assert state.storage.keys("datasets") == []
+    assert not list(state.settings.home.glob("upload-*"))
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../x", "x" * 65, "a b", "\x00"])
+def test_names_are_never_paths(client, name):
+    response = upload(client, archive(), name=name)
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["pointer"] == "/name"
+
+
+@pytest.mark.parametrize("name", ["pets", "digits"])
+def test_a_name_is_taken_once(client, name):
+    upload(client, archive())
+    response = upload(client, archive(), name=name)
+    assert (response.status_code, response.json()["code"]) == (409, "conflict")
+
+
+def test_an_upload_over_the_limit_is_refused(client):
+    small = client.app.state.dcpi.settings.model_copy(update={"max_upload_bytes": 100})
+    object.__setattr__(client.app.state.dcpi, "settings", small)
+    response = upload(client, archive())
+    assert response.status_code == 413
+    assert "100 bytes" in response.json()["detail"]
+
+
+def test_what_is_missing_is_named(client):
+    response = client.post("/v1/datasets", data={"name": "pets"})
+    assert response.json()["errors"][0]["pointer"] == "/file"

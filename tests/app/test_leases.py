@@ -1,0 +1,195 @@
+import threading
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select, update
+
+from app.jobs import leases
+from app.jobs.leases import Wanted
+from app.kit import outbox
+from app.kit.clock import now
+from app.kit.db import build_engine, build_sessions, unit_of_work
+from app.migrate import upgrade
+from app.models import Condensed, Job, OutboxMessage
+from tests.app.conftest import FOUR_WORDS
+
+
+@pytest.fixture
+def sessions(state):
+    return state.sessions
+
+
+def job_of(sessions, job_id) -> Job:
+    with sessions() as session:
+        return session.get(Job, job_id)
+
+
+def claim(sessions, job_id, seconds=60.0):
+    with unit_of_work(sessions) as session:
+        return leases.claim(session, job_id, "worker", seconds)
+
+
+def expire(sessions, job_id):
+    with unit_of_work(sessions) as session:
+        past = now() - timedelta(seconds=1)
+        session.execute(update(Job).where(Job.id == job_id).values(lease_expires_at=past))
+
+
+def result(job_id):
+    return Condensed(
+        id="cds_" + "0" * 26,
+        job_id=job_id,
+        dataset="digits",
+        base_method="dc",
+        pi_types="feature",
+        images_per_class=1,
+        top1=0.5,
+        bytes_total=1,
+        manifest={},
+        report={},
+        headline={},
+        files=[],
+        created_at=now(),
+    )
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_of_many_claimants_exactly_one_succeeds(database, tmp_path, request):
+    if database == "sqlite":
+        url = f"sqlite:///{tmp_path / 'race.db'}"
+    else:
+        url = request.getfixturevalue("postgres_url")()
+    upgrade(url)
+    engine = build_engine(url)
+    sessions = build_sessions(engine)
+    job_ids = [f"job_{number}" for number in range(10)]
+    with unit_of_work(sessions) as session:
+        session.add_all(_queued(job_id) for job_id in job_ids)
+    won: list[str] = []
+
+    def work():
+        won.extend(job_id for job_id in job_ids if claim(sessions, job_id) is not None)
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(won) == sorted(job_ids)
+    engine.dispose()
+
+
+def test_a_claim_is_seen_and_counted(sessions, job_id):
+    lease = claim(sessions, job_id)
+    job = job_of(sessions, job_id)
+    assert (job.status, job.attempt, lease.attempt) == ("running", 1, 1)
+    assert claim(sessions, job_id) is None
+
+
+def test_who_lost_the_lease_can_write_nothing(sessions, job_id):
+    old = claim(sessions, job_id)
+    expire(sessions, job_id)
+    with unit_of_work(sessions) as session:
+        assert leases.reap(session, "gpu", 3) == [job_id]
+    new = claim(sessions, job_id)
+    with unit_of_work(sessions) as session:
+        assert leases.heartbeat(session, old, {"phase": "base"}) is Wanted.FENCED
+        assert not leases.finish(session, old, result(job_id))
+        assert not leases.fail(session, old, "x", "y")
+        assert not leases.cancelled(session, old)
+        assert leases.release(session, old, "gpu", max_attempts=3, reason="z") is None
+        assert not leases.hand_over(session, old, "gpu")
+        assert leases.heartbeat(session, new) is Wanted.CONTINUE
+    assert (job_of(sessions, job_id).status, new.attempt) == ("running", 2)
+
+
+def test_a_heartbeat_keeps_the_lease_and_records_progress(sessions, job_id):
+    lease = claim(sessions, job_id, seconds=0.0)
+    progress = {"phase": "base", "step": 1, "total_steps": 2, "fraction": 0.5}
+    with unit_of_work(sessions) as session:
+        assert leases.heartbeat(session, leases.Lease(job_id, lease.token, 1, 60), progress)
+        assert leases.reap(session, "gpu", 3) == []
+    assert job_of(sessions, job_id).progress == progress
+
+
+def test_attempts_run_out(sessions, job_id):
+    for attempt in (1, 2, 3):
+        assert claim(sessions, job_id).attempt == attempt
+        expire(sessions, job_id)
+        with unit_of_work(sessions) as session:
+            leases.reap(session, "gpu", 3)
+    job = job_of(sessions, job_id)
+    assert (job.status, job.error_code) == ("crashed", "attempts_exhausted")
+    assert job.finished_at is not None
+
+
+def test_handing_over_costs_no_attempt(sessions, job_id):
+    for _ in range(5):
+        lease = claim(sessions, job_id)
+        assert lease.attempt == 1
+        with unit_of_work(sessions) as session:
+            assert leases.hand_over(session, lease, "gpu")
+    assert job_of(sessions, job_id).status == "queued"
+
+
+def test_a_lost_worker_of_a_cancelled_job_ends_it(client, sessions, job_id):
+    claim(sessions, job_id)
+    client.post(f"/v1/jobs/{job_id}/cancel")
+    expire(sessions, job_id)
+    with unit_of_work(sessions) as session:
+        leases.reap(session, "gpu", 3)
+    assert job_of(sessions, job_id).status == "cancelled"
+
+
+def test_a_result_and_its_job_appear_together(client, sessions, job_id):
+    lease = claim(sessions, job_id)
+    with unit_of_work(sessions) as session:
+        assert leases.finish(session, lease, result(job_id))
+    job = client.get(f"/v1/jobs/{job_id}").json()
+    assert job["status"] == "succeeded"
+    assert client.get(job["urls"]["result"]).json()["job_id"] == job_id
+
+
+def test_giving_back_rings_again(sessions, job_id):
+    lease = claim(sessions, job_id)
+    assert outbox.relay(sessions, lambda *_: None) == 1
+    with unit_of_work(sessions) as session:
+        leases.release(session, lease, "gpu", max_attempts=3, reason="died")
+    rung = []
+    outbox.relay(sessions, lambda *message: rung.append(message))
+    assert rung == [(job_id, "gpu")]
+
+
+def test_a_broker_that_is_down_loses_no_message(sessions, job_id):
+    def down(*_):
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        outbox.relay(sessions, down)
+    with sessions() as session:
+        assert session.scalars(select(OutboxMessage.job_id)).all() == [job_id]
+
+
+def test_jobs_that_the_broker_forgot_are_rung_for_again(sessions, job_id):
+    outbox.relay(sessions, lambda *_: None)
+    assert outbox.ring_again(sessions, "gpu", after_seconds=60) == 0
+    assert outbox.ring_again(sessions, "gpu", after_seconds=0) == 1
+    assert outbox.relay(sessions, lambda *_: None) == 1
+
+
+def _queued(job_id: str) -> Job:
+    return Job(
+        id=job_id,
+        status="queued",
+        request=FOUR_WORDS,
+        spec={},
+        spec_digest="",
+        dataset="digits",
+        base_method="dc",
+        pi_types="feature",
+        images_per_class=1,
+        estimate={},
+        labels={},
+        created_at=now(),
+        queued_at=now(),
+    )

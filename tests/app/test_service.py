@@ -1,0 +1,125 @@
+"""The application around its domains: errors, health, documentation, migrations."""
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from fastapi.testclient import TestClient
+
+from app.jobs import repository
+from app.kit import problems
+from app.kit.db import build_engine
+from app.main import create_app
+from app.migrate import config_for, upgrade
+from app.models import Base
+from app.openapi import PATH, render
+from app.settings import Settings
+from dcpi_core.spec import errors
+
+
+def test_every_deliberate_error_has_a_status():
+    def walk(kind):
+        yield kind
+        for child in kind.__subclasses__():
+            yield from walk(child)
+
+    found = {kind.__name__: problems.status_of(kind("x")) for kind in walk(errors.DcpiError)}
+    assert len(found) >= 10
+    assert (found["NotFound"], found["Conflict"], found["UnknownName"]) == (404, 409, 422)
+    assert found["TooLarge"] == 413
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/nothing", 404), ("PUT", "/v1/jobs", 405), ("GET", "/v1/condensed/x", 422)],
+)
+def test_the_frameworks_own_errors_are_problems(client, method, path, status):
+    response = client.request(method, path)
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["instance"] == path
+
+
+def test_a_bug_is_a_problem_without_a_trace(client, monkeypatch):
+    def broken(*_args):
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(repository, "find", broken)
+    response = client.get("/v1/jobs")
+    assert response.status_code == 500
+    assert response.json()["code"] == "internal_error"
+    assert "secret" not in response.text
+    assert "Traceback" not in response.text
+
+
+def test_request_ids_are_kept_if_sane(client):
+    assert (
+        client.get("/healthz", headers={"X-Request-Id": "mine-1"}).headers["X-Request-Id"]
+        == "mine-1"
+    )
+    made = client.get("/healthz", headers={"X-Request-Id": "x" * 100}).headers["X-Request-Id"]
+    assert made.startswith("req_")
+
+
+def test_readiness_names_what_is_missing(client):
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    found = response.json()
+    assert (found["sql"], found["storage"]) == ("ok", "ok")
+    assert found["broker"].startswith("unreachable")
+
+
+def test_ready_when_all_parts_answer(tmp_path, valkey_url):
+    settings = Settings(home=tmp_path, broker_url=valkey_url)
+    upgrade(settings.resolved_database_url)
+    with TestClient(create_app(settings)) as client:
+        assert client.get("/readyz").json()["status"] == "ok"
+
+
+def test_the_committed_documentation_is_current():
+    assert PATH.read_text(encoding="utf-8") == render(), "run `make openapi`"
+
+
+def test_every_operation_is_documented(client):
+    document = client.get("/openapi.json").json()
+    operations = [op for path in document["paths"].values() for op in path.values()]
+    assert len(operations) >= 20
+    for operation in operations:
+        assert operation["operationId"]
+        assert operation["summary"]
+    assert len({operation["operationId"] for operation in operations}) == len(operations)
+    examples = document["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]
+    for example in examples["application/json"]["examples"].values():
+        assert client.post("/v1/jobs", json=example["value"]).status_code == 202
+
+
+def test_the_catalogue_tells_what_can_be_asked(client):
+    methods = {entry["name"]: entry for entry in client.get("/v1/methods").json()["data"]}
+    assert {"dc", "random", "herding", "k_center", "forgetting"} <= methods.keys()
+    assert methods["dc"]["options_schema"]["properties"]["iterations"]["default"] == 1000
+    types = {entry["name"] for entry in client.get("/v1/privileged-types").json()["data"]}
+    assert types >= {"none", "soft", "feature"}
+    assert len(client.get("/v1/architectures").json()["data"]) > 20
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_migrations_make_exactly_the_tables_of_the_models(database, tmp_path, request):
+    if database == "sqlite":
+        url = f"sqlite:///{tmp_path / 'new.db'}"
+    else:
+        url = request.getfixturevalue("postgres_url")()
+    upgrade(url)
+    upgrade(url)  # twice is no error
+    engine = build_engine(url)
+    with engine.connect() as connection:
+        differences = compare_metadata(MigrationContext.configure(connection), Base.metadata)
+    engine.dispose()
+    assert differences == []
+
+
+def test_migrations_can_be_taken_back(tmp_path):
+    from alembic import command
+
+    url = f"sqlite:///{tmp_path / 'back.db'}"
+    upgrade(url)
+    command.downgrade(config_for(url), "base")
+    upgrade(url)

@@ -1,0 +1,169 @@
+"""One attempt at a job: follow the child until it ends or has to be ended, and say how it went."""
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from app.jobs.leases import Wanted
+from dcpi_core.spec.errors import CheckpointError
+from worker.child import Child
+from worker.journal import Journal
+from worker.protocol import (
+    OUT_OF_MEMORY,
+    DoneLine,
+    ErrorLine,
+    Exit,
+    Line,
+    LogLine,
+    ProgressLine,
+)
+from worker.shutdown import PATIENCE_SECONDS
+
+logger = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.25
+KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
+
+
+class Verdict(StrEnum):
+    """What becomes of the job."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"  # the job's own fault
+    CANCELLED = "cancelled"
+    PREEMPTED = "preempted"  # stopped in good order, to be continued elsewhere
+    BROKEN = "broken"  # the machine's fault, or a bug: worth another attempt
+    LOST = "lost"  # the lease is somebody else's; nothing may be written
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A verdict, with the bundle or the reason."""
+
+    verdict: Verdict
+    bundle: Path | None = None
+    code: str = ""
+    detail: str = ""
+
+
+class Reason(StrEnum):
+    """Why a child that still runs is ended."""
+
+    LOST = "lost"
+    CANCEL = "cancel"
+    SHUTDOWN = "shutdown"
+    STALLED = "stalled"
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds that a child may be silent, or may take to end once it was asked to."""
+
+    silent: float
+    cancelled: float = 2.5
+    preempted: float = PATIENCE_SECONDS - 15.0  # the rest is for the last upload
+    stalled: float = 2.0
+
+
+class Attempt:
+    """A running child, what it reports, and what is wanted of it."""
+
+    def __init__(
+        self,
+        child: Child,
+        journal: Journal,
+        wanted: Callable[[], Wanted],
+        shutdown: threading.Event,
+        patience: Patience,
+    ) -> None:
+        self._child = child
+        self._journal = journal
+        self._wanted = wanted
+        self._shutdown = shutdown
+        self._patience = patience
+        self._heard_at = time.monotonic()
+        self._last: DoneLine | ErrorLine | None = None
+
+    def follow(self) -> Outcome:
+        """Return how the child ended; nothing of it runs any more."""
+        reason: Reason | None = None
+        try:
+            while reason is None and not self._child.ended():
+                self._take(self._child.next_line(TICK_SECONDS))
+                reason = self._reason_to_end()
+            if reason is not None:
+                self._end(reason)
+        finally:
+            code = self._child.collect()
+        if reason is Reason.LOST:
+            return Outcome(Verdict.LOST)
+        for line in self._child.rest():
+            self._take(line)
+        self._journal.flush()
+        logger.info("child ended with code %d, asked to by %s", code, reason)
+        return self._judge(reason, code)
+
+    def _take(self, line: Line | None) -> None:
+        if line is None:
+            return
+        self._heard_at = time.monotonic()
+        if isinstance(line, ProgressLine):
+            self._journal.progress(line)
+        elif isinstance(line, LogLine):
+            self._journal.log(line)
+        elif isinstance(line, DoneLine | ErrorLine):
+            self._last = line
+
+    def _reason_to_end(self) -> Reason | None:
+        wanted = self._wanted()
+        if wanted is Wanted.FENCED:
+            return Reason.LOST
+        if wanted is Wanted.CANCEL:
+            return Reason.CANCEL
+        if self._shutdown.is_set():
+            return Reason.SHUTDOWN
+        silent = time.monotonic() - self._heard_at
+        return Reason.STALLED if silent > self._patience.silent else None
+
+    def _end(self, reason: Reason) -> None:
+        """Ask in the way that fits; ``collect`` kills what does not listen."""
+        if reason is Reason.CANCEL:
+            self._child.send(signal.SIGTERM)
+            self._child.wait(self._patience.cancelled)
+        elif reason is Reason.SHUTDOWN:
+            self._child.send(signal.SIGTERM)
+            self._child.wait(self._patience.preempted)
+        elif reason is Reason.STALLED:
+            self._child.send(signal.SIGABRT)  # its traceback shows where it hangs
+            self._child.wait(self._patience.stalled)
+
+    def _judge(self, reason: Reason | None, code: int) -> Outcome:
+        if reason is Reason.CANCEL:
+            return Outcome(Verdict.CANCELLED)
+        if code == Exit.DONE and isinstance(self._last, DoneLine):
+            return Outcome(Verdict.SUCCEEDED, bundle=self._last.bundle)
+        if code == Exit.JOB_AT_FAULT and isinstance(self._last, ErrorLine):
+            return self._fault(self._last)
+        if reason is Reason.SHUTDOWN or code == Exit.STOPPED:
+            return Outcome(Verdict.PREEMPTED)
+        if reason is Reason.STALLED:
+            silent = f"no sign of work for {self._patience.silent:g} s"
+            return Outcome(Verdict.BROKEN, code="stalled", detail=silent)
+        if code in KILLED:
+            detail = "the process was killed, most likely for want of memory"
+            return Outcome(Verdict.BROKEN, code=OUT_OF_MEMORY, detail=detail)
+        words = self._child.last_words
+        detail = f"the process ended with code {code}: {words[-1] if words else 'no word'}"
+        return Outcome(Verdict.BROKEN, code="worker_error", detail=detail)
+
+    @staticmethod
+    def _fault(error: ErrorLine) -> Outcome:
+        # The job has no hand in its checkpoint: without it, the work begins again.
+        own = error.code != CheckpointError.code
+        verdict = Verdict.FAILED if own else Verdict.BROKEN
+        return Outcome(verdict, code=error.code, detail=error.detail)

@@ -1,0 +1,98 @@
+"""What every worker does besides its job: give up dead leases, ring bells, sweep up.
+
+Everything here may be done by several processes at once, and done twice, without harm.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import select
+
+from app.jobs import leases
+from app.jobs.states import TERMINAL
+from app.kit import outbox
+from app.kit.db import unit_of_work
+from app.models import Job
+from app.settings import Settings
+from worker import checkpoints, shutdown
+from worker.places import Places
+from worker.tools import Tools
+
+logger = logging.getLogger(__name__)
+
+ROUND_SECONDS = 2.0
+SWEEP_SECONDS = 600.0
+CACHE_BYTES = 20 * 2**30
+
+
+class Housekeeper:
+    """Small duties in rounds; one that fails is logged and tried again in the next round."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._places = Places(tools.settings.home)
+        self._swept_at = -SWEEP_SECONDS
+
+    def run(self, stop: threading.Event, every_seconds: float = ROUND_SECONDS) -> None:
+        """Rounds until ``stop`` is set."""
+        while not stop.wait(every_seconds):
+            self.round()
+
+    def round(self) -> None:
+        """One round; the sweeping only once in a while."""
+        duties = [self.reap, self.remind, self.relay]
+        if time.monotonic() - self._swept_at >= SWEEP_SECONDS:
+            self._swept_at = time.monotonic()
+            duties += [self.sweep_places, self.sweep_checkpoints]
+        _do(duties)
+
+    def reap(self) -> None:
+        """Give up the leases of workers that fell silent."""
+        settings = self._tools.settings
+        with unit_of_work(self._tools.sessions) as session:
+            for job_id in leases.reap(session, settings.queue, settings.max_attempts):
+                logger.warning("job %s: its worker fell silent", job_id)
+
+    def remind(self) -> None:
+        """Ring again where the broker seems to have forgotten."""
+        settings = self._tools.settings
+        outbox.ring_again(self._tools.sessions, settings.queue, settings.republish_seconds)
+
+    def relay(self) -> None:
+        """Send what waits in the outbox."""
+        outbox.relay(self._tools.sessions, self._tools.bell)
+
+    def sweep_places(self) -> None:
+        """Delete cached datasets beyond the limit and what killed workers left."""
+        for path in [*self._places.prune_cache(CACHE_BYTES), *self._places.sweep_work()]:
+            logger.info("deleted %s", path)
+
+    def sweep_checkpoints(self) -> None:
+        """Delete checkpoints of jobs that have ended."""
+        keys = self._tools.storage.keys(checkpoints.PREFIX)
+        stored = {checkpoints.job_of(key): key for key in keys}
+        with unit_of_work(self._tools.sessions) as session:
+            ended = select(Job.id).where(Job.id.in_(list(stored)), Job.status.in_(TERMINAL))
+            found = session.scalars(ended).all()
+        for job_id in found:
+            self._tools.storage.delete(stored[job_id])
+
+
+def start() -> threading.Thread:
+    """Keep house in a thread of this process until it is asked to end."""
+    keeper = Housekeeper(Tools.from_settings(Settings()))
+    thread = threading.Thread(
+        target=keeper.run, args=(shutdown.REQUESTED,), name="housekeeping", daemon=True
+    )
+    thread.start()
+    return thread
+
+
+def _do(duties: Sequence[Callable[[], None]]) -> None:
+    for duty in duties:
+        try:
+            duty()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next round may succeed
+            logger.warning("%s will be tried again: %s", duty.__name__, error)

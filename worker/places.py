@@ -1,0 +1,91 @@
+"""Directories of a worker below its home: one per running job, and what jobs share.
+
+A running job's directory is locked, and the kernel drops the lock with the process; so what a
+killed worker left behind can be told from what is in use, and swept away.
+"""
+
+import fcntl
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from app.kit.storage import Storage
+
+CHECKPOINT = "checkpoint.safetensors"
+LOCK = ".lock"
+SETTLING_SECONDS = 60.0
+"""A directory younger than this may be about to be locked."""
+
+
+class Places:
+    """Where things are below ``home``."""
+
+    def __init__(self, home: Path) -> None:
+        root = home.absolute()
+        self.work = root / "work"
+        self.assets = root / "assets"
+        self.cache = root / "cache" / "datasets"
+
+    @contextmanager
+    def workspace(self, name: str) -> Iterator[Path]:
+        """A new directory for one attempt at a job, gone afterwards."""
+        path = self.work / name
+        path.mkdir(parents=True)
+        try:
+            with (path / LOCK).open("wb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def dataset(self, storage: Storage, key: str, workspace: Path) -> Path:
+        """An uploaded dataset's file in the workspace, fetched unless it is cached.
+
+        Raises:
+            NotFound: the storage does not have it.
+        """
+        cached = self.cache / Path(key).name
+        if not cached.exists():
+            # Fetched under a name of its own: several workers may share this cache.
+            fetched = workspace / "fetched.safetensors"
+            storage.get_file(key, fetched)
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            fetched.replace(cached)
+        cached.touch()
+        own = workspace / "dataset.safetensors"
+        own.hardlink_to(cached)  # stays, should the cache be pruned now
+        return own
+
+    def prune_cache(self, max_bytes: int) -> list[Path]:
+        """Delete the datasets that were not used for longest until the rest fits."""
+        files = [(path, path.stat()) for path in self.cache.glob("*.safetensors")]
+        files.sort(key=lambda found: found[1].st_mtime)
+        excess = sum(stat.st_size for _, stat in files) - max_bytes
+        pruned = []
+        for path, stat in files:
+            if excess <= 0:
+                break
+            path.unlink(missing_ok=True)
+            excess -= stat.st_size
+            pruned.append(path)
+        return pruned
+
+    def sweep_work(self) -> list[Path]:
+        """Delete directories whose worker is gone."""
+        abandoned = [path for path in self.work.glob("*") if _is_abandoned(path)]
+        for path in abandoned:
+            shutil.rmtree(path, ignore_errors=True)
+        return abandoned
+
+
+def _is_abandoned(path: Path) -> bool:
+    try:
+        if time.time() - path.stat().st_mtime < SETTLING_SECONDS:
+            return False
+        with (path / LOCK).open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (FileNotFoundError, BlockingIOError):  # gone by now, or in use
+        return False
+    return True

@@ -1,0 +1,82 @@
+"""The sign of life that keeps a lease, and the ear for what is wanted of the job."""
+
+import logging
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.jobs import leases
+from app.jobs.leases import Lease, Wanted
+from app.jobs.states import Status
+from app.kit.db import SessionFactory, unit_of_work
+from app.models import Job
+
+logger = logging.getLogger(__name__)
+
+LISTEN_SECONDS = 1.0
+
+
+class Pulse:
+    """A thread of its own, since uploading a large file must not cost the lease.
+
+    A database that does not answer is forgiven for as long as the lease lasts; after that somebody
+    else may have the job, so it counts as lost.
+    """
+
+    def __init__(self, sessions: SessionFactory, lease: Lease, every_seconds: float) -> None:
+        self._sessions = sessions
+        self._lease = lease
+        self._every = every_seconds
+        self._beat_at = time.monotonic()
+        self._wanted = Wanted.CONTINUE
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+
+    @property
+    def wanted(self) -> Wanted:
+        """What was wanted when last heard."""
+        return self._wanted
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        pause = min(LISTEN_SECONDS, self._every)
+        while self._wanted is not Wanted.FENCED and not self._over.wait(pause):
+            try:
+                self._wanted = self._listen()
+            except SQLAlchemyError as error:
+                logger.warning("job %s: no heartbeat: %s", self._lease.job_id, error)
+            if time.monotonic() - self._beat_at > self._lease.seconds:
+                self._wanted = Wanted.FENCED
+
+    def _listen(self) -> Wanted:
+        began = time.monotonic()
+        if began - self._beat_at < self._every:
+            return self._look()
+        with unit_of_work(self._sessions) as session:
+            found = leases.heartbeat(session, self._lease)
+        self._beat_at = began
+        return found
+
+    def _look(self) -> Wanted:
+        mine = (Job.id == self._lease.job_id, Job.lease_token == self._lease.token)
+        with unit_of_work(self._sessions) as session:
+            status = session.scalar(select(Job.status).where(*mine))
+        if status is None:
+            return Wanted.FENCED
+        return Wanted.CANCEL if status == Status.CANCELLING else Wanted.CONTINUE

@@ -1,0 +1,146 @@
+"""After an attempt: the job's row, its bundle in storage, and the next worker's call.
+
+Every write names the lease, so a worker that lost its job changes nothing.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from app.condensed.registration import describe_bundle, object_key
+from app.jobs import leases, repository
+from app.jobs.leases import Lease
+from app.jobs.states import Status
+from app.kit import outbox
+from app.kit.db import unit_of_work
+from app.models import Condensed
+from worker.attempt import Outcome, Verdict
+from worker.protocol import OUT_OF_MEMORY
+from worker.tools import Tools
+
+logger = logging.getLogger(__name__)
+
+Found = TypeVar("Found")
+
+STORE_PAUSES = (1.0, 5.0, 20.0)
+"""Between tries to store a bundle: a storage may be away for a moment."""
+SQL_PAUSE = 1.0
+
+
+class Settlement:
+    """Puts an outcome on record."""
+
+    def __init__(self, tools: Tools, lease: Lease, stop: threading.Event) -> None:
+        self._tools = tools
+        self._lease = lease
+        self._stop = stop
+
+    def settle(self, outcome: Outcome) -> Status | None:
+        """Do what follows from the outcome; returns the job's new status, None if it was lost."""
+        if outcome.verdict is Verdict.SUCCEEDED:
+            assert outcome.bundle is not None
+            return self._succeed(outcome.bundle)
+        if outcome.verdict is Verdict.FAILED:
+            return self._fail(outcome)
+        if outcome.verdict is Verdict.CANCELLED:
+            return self._record(leases.cancelled, Status.CANCELLED)
+        if outcome.verdict is Verdict.PREEMPTED:
+            return self._hand_over()
+        if outcome.verdict is Verdict.BROKEN:
+            return self._retry(outcome)
+        return None
+
+    def _succeed(self, bundle: Path) -> Status | None:
+        lease = self._lease
+        job = self._persist(lambda session: repository.get(session, lease.job_id))
+        row = describe_bundle(job, bundle)
+        try:
+            self._store(row, bundle)
+        except Exception as error:
+            logger.exception("job %s: its bundle cannot be stored", lease.job_id)
+            if self._stop.is_set():
+                return self._hand_over()
+            detail = f"the bundle could not be stored ({type(error).__name__})"
+            return self._retry(Outcome(Verdict.BROKEN, code="storage_error", detail=detail))
+        if self._persist(lambda session: leases.finish(session, lease, row)):
+            return Status.SUCCEEDED
+        self._discard(row)
+        return None
+
+    def _store(self, row: Condensed, bundle: Path) -> None:
+        for pause in STORE_PAUSES:
+            try:
+                return self._put(row, bundle)
+            except Exception as error:  # noqa: BLE001 - drivers raise what they like
+                logger.warning("%s: storing failed, next try in %g s: %s", row.id, pause, error)
+            self._stop.wait(pause)
+        return self._put(row, bundle)
+
+    def _put(self, row: Condensed, bundle: Path) -> None:
+        for file in row.files:
+            self._tools.storage.put_file(object_key(row.id, file["path"]), bundle / file["path"])
+
+    def _discard(self, row: Condensed) -> None:
+        """Nobody refers to these files: the job was lost while they were stored."""
+        for file in row.files:
+            self._tools.storage.delete(object_key(row.id, file["path"]))
+
+    def _fail(self, outcome: Outcome) -> Status | None:
+        return self._record(
+            lambda session, lease: leases.fail(session, lease, outcome.code, outcome.detail),
+            Status.FAILED,
+        )
+
+    def _retry(self, outcome: Outcome) -> Status | None:
+        settings, lease = self._tools.settings, self._lease
+        if outcome.code == OUT_OF_MEMORY and lease.attempt >= settings.max_attempts:
+            # Not the machines' bad luck any more: say what the job could do about it.
+            detail = f"{outcome.detail}, {lease.attempt} times; use a smaller batch or budget"
+            return self._fail(Outcome(Verdict.FAILED, code=outcome.code, detail=detail))
+        status = self._persist(
+            lambda session: leases.release(
+                session,
+                lease,
+                settings.queue,
+                max_attempts=settings.max_attempts,
+                reason=outcome.detail,
+            )
+        )
+        self._call_the_next()
+        return status
+
+    def _hand_over(self) -> Status | None:
+        queue = self._tools.settings.queue
+        given = self._persist(lambda session: leases.hand_over(session, self._lease, queue))
+        self._call_the_next()
+        return Status.QUEUED if given else None
+
+    def _record(self, write: Callable[[Session, Lease], bool], status: Status) -> Status | None:
+        held = self._persist(lambda session: write(session, self._lease))
+        return status if held else None
+
+    def _persist(self, act: Callable[[Session], Found]) -> Found:
+        """Commit; a database that is away is tried again for as long as the lease lasts."""
+        deadline = time.monotonic() + self._lease.seconds
+        while True:
+            try:
+                with unit_of_work(self._tools.sessions) as session:
+                    return act(session)
+            except DBAPIError as error:
+                if time.monotonic() > deadline:
+                    raise
+                logger.warning("job %s: SQL is tried again: %s", self._lease.job_id, error)
+            time.sleep(SQL_PAUSE)
+
+    def _call_the_next(self) -> None:
+        """Send the message at once; should that fail, some relay sends it soon."""
+        try:
+            outbox.relay(self._tools.sessions, self._tools.bell)
+        except Exception as error:  # noqa: BLE001 - drivers raise what they like
+            logger.warning("outbox waits: %s", error)

@@ -1,0 +1,140 @@
+"""From a message to a settled job: claim it, have a child run it, settle what came of it.
+
+SQL decides who works on a job; the supervisor holds a lease on it, and everything it writes names
+that lease. It loads no tensor library: the child does the work, and can be killed.
+"""
+
+import logging
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.jobs import leases, repository
+from app.jobs.leases import Lease, Wanted
+from app.jobs.states import TERMINAL
+from app.kit import outbox
+from app.kit.db import unit_of_work
+from app.models import Dataset
+from app.settings import Settings
+from dcpi_core.spec.errors import CheckpointError, DatasetUnavailable, NotFound
+from dcpi_core.spec.job import JobSpec
+from worker import shutdown
+from worker.attempt import Attempt, Outcome, Patience, Verdict
+from worker.checkpoints import Checkpoint
+from worker.child import Child
+from worker.journal import Journal
+from worker.places import Places
+from worker.protocol import Order
+from worker.pulse import Pulse
+from worker.settlement import Settlement
+from worker.tools import Tools
+
+logger = logging.getLogger(__name__)
+
+
+def runner_command(settings: Settings) -> list[str]:
+    """How the child is started: in our environment, but without our passwords and keys."""
+    hidden = [f"-uDCPI_{name.upper()}" for name in type(settings).model_fields]
+    return ["env", *hidden, sys.executable, "-m", "worker.runner"]
+
+
+class Supervisor:
+    """Runs jobs, one per call of ``run``.
+
+    Args:
+        tools: settings and connections.
+        command: starts the child; tests put a script in its place.
+        stop: set when the process is to end; a running job is then handed over.
+        patience: how long to wait for a child.
+    """
+
+    def __init__(
+        self,
+        tools: Tools,
+        command: Sequence[str] | None = None,
+        stop: threading.Event = shutdown.REQUESTED,
+        patience: Patience | None = None,
+    ) -> None:
+        self._tools = tools
+        self._command = list(command or runner_command(tools.settings))
+        self._stop = stop
+        self._patience = patience or Patience(silent=tools.settings.stall_seconds)
+        self._places = Places(tools.settings.home)
+
+    def run(self, job_id: str) -> None:
+        """Run the job if it is queued; otherwise do nothing, however often it was rung for."""
+        if self._stop.is_set():
+            return self._pass_on(job_id)
+        settings = self._tools.settings
+        with unit_of_work(self._tools.sessions) as session:
+            lease = leases.claim(session, job_id, socket.gethostname(), settings.lease_seconds)
+        if lease is None:
+            logger.info("job %s is not queued", job_id)
+            return None
+        logger.info("job %s: attempt %d begins", job_id, lease.attempt)
+        with (
+            Pulse(self._tools.sessions, lease, settings.heartbeat_seconds) as pulse,
+            self._places.workspace(lease.token) as workspace,
+        ):
+            return self._work(lease, pulse, workspace)
+
+    def _pass_on(self, job_id: str) -> None:
+        """A message that came too late: this process ends, another may take the job."""
+        with unit_of_work(self._tools.sessions) as session:
+            outbox.ring(session, job_id, self._tools.settings.queue)
+
+    def _work(self, lease: Lease, pulse: Pulse, workspace: Path) -> None:
+        checkpoint = Checkpoint(self._tools.storage, lease.job_id, workspace)
+        try:
+            outcome = self._attempt(lease, pulse, workspace, checkpoint)
+        except Exception as error:
+            logger.exception("job %s: its supervisor failed", lease.job_id)
+            detail = f"the worker failed ({type(error).__name__})"
+            outcome = Outcome(Verdict.BROKEN, code="worker_error", detail=detail)
+        if pulse.wanted is Wanted.FENCED:
+            outcome = Outcome(Verdict.LOST)
+        status = Settlement(self._tools, lease, self._stop).settle(outcome)
+        now = status or "somebody else's"
+        logger.info("job %s: %s %s, now %s", lease.job_id, outcome.verdict, outcome.detail, now)
+        if status in TERMINAL or outcome.code == CheckpointError.code:
+            checkpoint.delete()
+
+    def _attempt(
+        self, lease: Lease, pulse: Pulse, workspace: Path, checkpoint: Checkpoint
+    ) -> Outcome:
+        try:
+            order = self._order(lease, workspace)
+        except DatasetUnavailable as error:
+            return Outcome(Verdict.FAILED, code=error.code, detail=error.detail)
+        checkpoint.fetch()
+        journal = Journal(self._tools.sessions, lease)
+        child = Child(self._command, order)
+        with checkpoint:
+            attempt = Attempt(child, journal, lambda: pulse.wanted, self._stop, self._patience)
+            outcome = attempt.follow()
+        if outcome.verdict in (Verdict.PREEMPTED, Verdict.BROKEN):
+            checkpoint.store_last()
+        return outcome
+
+    def _order(self, lease: Lease, workspace: Path) -> Order:
+        with unit_of_work(self._tools.sessions) as session:
+            job = repository.get(session, lease.job_id)
+            upload = session.get(Dataset, job.dataset_id) if job.dataset_id else None
+        return Order(
+            spec=JobSpec.model_validate(job.spec),
+            workspace=workspace,
+            assets=self._places.assets,
+            data_root=self._tools.settings.data_root,
+            dataset_file=upload and self._dataset(upload, workspace),
+        )
+
+    def _dataset(self, upload: Dataset, workspace: Path) -> Path:
+        try:
+            return self._places.dataset(self._tools.storage, upload.storage_key, workspace)
+        except NotFound:
+            raise DatasetUnavailable(
+                f"the file of dataset {upload.name!r} is no longer in the storage; upload the "
+                "archive again under another name and submit the job for that"
+            ) from None
