@@ -120,10 +120,17 @@ def get_preview(
     responses=documented(404, 422),
     summary="List the files of a bundle",
 )
-def list_files(condensed_id: CondensedId, session: SessionDep) -> Any:
-    """Every file with its size and sha256."""
-    files = repository.get(session, condensed_id).files
-    return {"data": files, "has_more": False}
+def list_files(condensed_id: CondensedId, session: SessionDep, page: PageQueryDep) -> Any:
+    """Every file with its size and sha256, by path; a page begins after the path ``after``."""
+    files = sorted(repository.get(session, condensed_id).files, key=lambda file: file["path"])
+    rest = [file for file in files if page.after is None or file["path"] > page.after]
+    shown = rest[: page.limit]
+    return {
+        "data": shown,
+        "first_id": shown[0]["path"] if shown else None,
+        "last_id": shown[-1]["path"] if shown else None,
+        "has_more": len(rest) > page.limit,
+    }
 
 
 @router.get(

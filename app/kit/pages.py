@@ -59,7 +59,7 @@ class PageQuery(BaseModel):
 
 def _page_query(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    after: Annotated[str | None, Query(max_length=64, pattern=r"^[A-Za-z0-9_]+$")] = None,
+    after: Annotated[str | None, Query(max_length=200, pattern=r"^[A-Za-z0-9_./-]+$")] = None,
     order: Literal["asc", "desc"] = "desc",
 ) -> PageQuery:
     return PageQuery(limit=limit, after=after, order=order)

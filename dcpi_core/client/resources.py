@@ -31,6 +31,7 @@ A = TypeVar("A", bound=Answer)
 
 POLL_SECONDS = 0.5
 LONGEST_POLL_SECONDS = 5.0
+UPLOAD_SECONDS = 3600.0  # the service decodes every image before it answers
 
 
 class WaitedTooLong(DcpiError):
@@ -149,7 +150,12 @@ class Datasets(Collection[Dataset]):
                 stream.seek(0)
                 upload = {"file": (path.name, stream, "application/octet-stream")}
                 return http.build_request(
-                    "POST", self._path, data=fields, files=upload, headers=headers
+                    "POST",
+                    self._path,
+                    data=fields,
+                    files=upload,
+                    headers=headers,
+                    timeout=httpx.Timeout(30.0, read=UPLOAD_SECONDS),
                 )
 
             return parse(Dataset, json_of(self._transport.send(build)))

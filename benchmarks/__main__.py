@@ -1,0 +1,19 @@
+"""The quick benchmarks, one after the other: ``python -m benchmarks``.
+
+``benchmarks.cifar10``, which takes an hour and needs the images, is run by its own command.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+RESULTS = Path(__file__).with_name("results")
+QUICK = {
+    "dc_iteration_1_per_class": ["dc_iteration", "--images-per-class", "1"],
+    "dc_iteration_10_per_class": ["dc_iteration", "--images-per-class", "10", "--rounds", "2"],
+}
+
+if __name__ == "__main__":
+    for name, (module, *arguments) in QUICK.items():
+        command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
+        subprocess.run([*command, "--out", str(RESULTS / f"{name}.json")], check=True)  # noqa: S603
