@@ -4,7 +4,8 @@ Uploads an archive of CIFAR-10, submits four jobs over REST, waits, downloads th
 writes every report into one JSON file:
 
 - ``dc``, 1 image per class, 200 iterations, feature labels
-- ten random images per class with soft labels, with feature labels, and with both
+- ten random images per class with soft labels, with feature labels, and with both; students are
+  trained with random flips and shifts
 
     dcpi serve                                                            # in one terminal
     python -m benchmarks.cifar10 --archive cifar10.tar.xz --out benchmarks/results/cifar10.json
@@ -27,7 +28,11 @@ from dcpi_core.spec.errors import Conflict
 from dcpi_core.spec.job import JobRequest
 
 DATASET = "cifar10-jpeg"
-CORESET: dict[str, Any] = {"images_per_class": 10, "base_method": "random"}
+CORESET: dict[str, Any] = {
+    "images_per_class": 10,
+    "base_method": "random",
+    "options": {"evaluation": {"repeats": 3, "protocol": "dc_flip_shift"}},
+}
 JOBS: dict[str, dict[str, Any]] = {
     "dc, 1 per class, feature": {
         "images_per_class": 1,

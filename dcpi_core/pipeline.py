@@ -25,6 +25,7 @@ from dcpi_core.datasets import load_prepared
 from dcpi_core.datasets.base import ImageDataset
 from dcpi_core.evaluation.arms import ArmPlan, plan_arms, training_set
 from dcpi_core.evaluation.measure import Measurement, Trial, measure
+from dcpi_core.evaluation.protocols import recipe_of
 from dcpi_core.evaluation.reporting import build_arm, build_report, random_bytes, seeds_of
 from dcpi_core.methods.base import AnyMethod
 from dcpi_core.prepared import Assets, TrainingPlan
@@ -43,7 +44,6 @@ from dcpi_core.spec.progress import (
     never_stop,
 )
 from dcpi_core.spec.report import Arm
-from dcpi_core.training import Recipe
 
 CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_SECONDS = 5.0
@@ -229,7 +229,7 @@ class _Job:
             self._after_step(Phase.EVALUATE, len(units), last, self._arms()[group[-1][0]].title)
 
     def _measure(self, position: int, network: str, repeat: int) -> Measurement:
-        recipe = Recipe(epochs=self.spec.evaluation.epochs)
+        recipe = recipe_of(self.spec.evaluation)
         trial = Trial(network, recipe, seeds_of(self.spec)[repeat])
         condensed = training_set(self._arms()[position], repeat, self.ctx)
         return measure(trial, condensed, self.source, self.runtime, self._on_student_step)

@@ -1,12 +1,12 @@
 """The one training loop: on real data, on condensed sets, with and without privileged labels.
 
-The protocol is that of Zhao et al. (ICLR 2021), which the field compares itself under; section
-2.4 of ``docs/protocols.md`` says where published code deviates from its own description.
+The default recipe is the protocol of Zhao et al. (ICLR 2021), which the field compares itself
+under; ``docs/protocols.md`` says where published code deviates from its own description.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,11 @@ from torch.nn import functional as F
 from dcpi_core.compute import Runtime
 from dcpi_core.condensed import CondensedSet, PrivilegedLabels, StudentOutput
 from dcpi_core.networks import Network, first_order_features
+from dcpi_core.ops.augment import flip_and_shift
 from dcpi_core.rng import Streams
 from dcpi_core.spec.errors import TrainingDiverged
+
+Augmentation = Literal["none", "flip_shift"]
 
 OnStep = Callable[[int, int], None]
 """Called after each step with (steps done, steps in all); may raise to stop the training."""
@@ -35,6 +38,7 @@ class Recipe:
     learning_rate: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 5e-4
+    augmentation: Augmentation = "none"
 
     def learning_rates(self) -> list[float]:
         """Learning rate of every epoch."""
@@ -80,7 +84,10 @@ def fit(
         for number, index in enumerate(order.split(recipe.batch_size)):
             where = index.to(runtime.device)
             batch = tuple(p.batch(where) for p in privileged)
-            found, _ = gradients(network, images[where], labels[where], runtime, batch)
+            seen = images[where]
+            if recipe.augmentation == "flip_shift":
+                seen = flip_and_shift(seen, streams.generator("augment", epoch, number))
+            found, _ = gradients(network, seen, labels[where], runtime, batch)
             apply_gradients(network, optimiser, found)
             if on_step is not None:
                 on_step(epoch * steps_per_epoch + number + 1, len(rates) * steps_per_epoch)

@@ -37,7 +37,7 @@ def build(settings: Settings) -> Celery:
         task_serializer="json",
         accept_content=["json"],
         worker_hijack_root_logger=False,
-        task_queues=[Queue(name) for name in dict.fromkeys((settings.queue, *QUEUES))],
+        task_queues=_queues(settings.queue),
         task_default_queue=settings.queue,
         task_create_missing_queues=False,
         broker_connection_retry_on_startup=True,
@@ -47,6 +47,11 @@ def build(settings: Settings) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,  # a reconnect kills no job
     )
     return app
+
+
+def _queues(own: str) -> list[Any]:
+    names = dict.fromkeys((own, *QUEUES))
+    return [Queue(name) for name in names]  # type: ignore[no-untyped-call]
 
 
 @signals.celeryd_init.connect

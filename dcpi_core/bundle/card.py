@@ -115,6 +115,8 @@ def _bytes(manifest: Manifest) -> str:
 
 def _training(manifest: Manifest) -> str:
     recipe, rate = manifest.recipe, manifest.recipe.optimizer
+    augmented = recipe.augmentation != "none"
+    augmentation = "random flips and shifts" if augmented else "no augmentation"
     name = manifest.source.dataset
     # A published dataset is known by its name; an upload only to whoever has its archive.
     published = not manifest.source.fingerprint
@@ -134,7 +136,7 @@ def _training(manifest: Manifest) -> str:
         f"The recipe: SGD, rate {rate.lr:g}, momentum {rate.momentum:g}, weight decay "
         f"{rate.weight_decay:g}, batch {recipe.batch_size}, {recipe.passes} passes; after pass "
         f"{recipe.schedule.after_epoch_index + 1} the rate is multiplied by "
-        f"{recipe.schedule.factor:g} and the optimiser made anew; no augmentation.\n\n"
+        f"{recipe.schedule.factor:g} and the optimiser made anew; {augmentation}.\n\n"
         "Pixels: `images` in `data.safetensors` are float32 and already normalised; a test image "
         f"goes through `(pixel / 255 - mean) / std` with mean {_numbers(manifest, 'mean')} and std "
         f"{_numbers(manifest, 'std')}."

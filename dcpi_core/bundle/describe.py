@@ -197,6 +197,7 @@ def _recipe(spec: JobSpec, report: Report) -> Recipe:
         epochs=epochs,
         passes=epochs + 1,
         schedule=Schedule(after_epoch_index=epochs // 2 + 1),
+        augmentation="none" if spec.evaluation.protocol == "dc" else "flip_shift",
         seeds=report.seeds,
         reported=arm.runs if arm else (),
     )

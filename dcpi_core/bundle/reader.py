@@ -43,6 +43,7 @@ class Bundle:
             learning_rate=recipe.optimizer.lr,
             momentum=recipe.optimizer.momentum,
             weight_decay=recipe.optimizer.weight_decay,
+            augmentation=recipe.augmentation,
         )
 
     def build_network(self, name: str | None = None, seed: int = 0) -> Network:

@@ -90,6 +90,19 @@ def objective(
     return loss
 
 
+def flip_and_shift(images: Tensor) -> Tensor:
+    """Each image flipped or not, and shifted by up to an eighth of its side; zeros come in."""
+    reach = [max(side // 8, 1) for side in images.shape[2:]]
+    found = []
+    for image in images:
+        down, right = (int(torch.randint(-most, most + 1, ())) for most in reach)
+        seen = image.flip(2) if torch.rand(()) < 0.5 else image
+        padded = F.pad(seen, (reach[1], reach[1], reach[0], reach[0]))
+        top, left = reach[0] + down, reach[1] + right
+        found.append(padded[:, top : top + image.shape[1], left : left + image.shape[2]])
+    return torch.stack(found)
+
+
 def train(
     recipe: dict[str, Any], data: dict[str, Tensor], privileged: dict[str, dict[str, Any]]
 ) -> ConvNet:
@@ -102,6 +115,8 @@ def train(
         order = torch.randperm(len(data["labels"])).to(data["images"].device)
         for index in order.split(recipe["batch_size"]):
             batch = {name: tensor[index] for name, tensor in data.items()}
+            if recipe["augmentation"] == "flip_shift":
+                batch["images"] = flip_and_shift(batch["images"])
             optimizer.zero_grad()
             objective(network, batch, privileged).backward()
             optimizer.step()

