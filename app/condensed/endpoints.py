@@ -5,9 +5,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
-from app.condensed import repository
+from app.condensed import service
 from app.condensed.downloads import serve, zip_stream
-from app.condensed.schemas import CondensedRead, FileRead, read_condensed
+from app.condensed.schemas import CondensedRead, FileRead
 from app.kit.app_state import SessionDep, StateDep
 from app.kit.pages import Page, PageQueryDep, only_known_parameters
 from app.kit.problems import documented
@@ -55,7 +55,7 @@ def list_condensed(
         "pi_type": pi_type,
         "images_per_class": images_per_class,
     }
-    return page.page(repository.find(session, page, filters), read_condensed)
+    return service.find(session, page, filters)
 
 
 @router.get(
@@ -67,7 +67,7 @@ def list_condensed(
 )
 def get_condensed(condensed_id: CondensedId, session: SessionDep) -> Any:
     """What it is, what it is worth, and where its files are."""
-    return read_condensed(repository.get(session, condensed_id))
+    return service.get(session, condensed_id)
 
 
 @router.get(
@@ -81,7 +81,7 @@ def get_manifest(
     request: Request, condensed_id: CondensedId, session: SessionDep, state: StateDep
 ) -> Response:
     """What every file and tensor is, how to preprocess and how to train."""
-    return serve(request, repository.get(session, condensed_id), "manifest.json", state.storage)
+    return serve(request, service.row_of(session, condensed_id), "manifest.json", state.storage)
 
 
 @router.get(
@@ -95,7 +95,7 @@ def get_report(
     request: Request, condensed_id: CondensedId, session: SessionDep, state: StateDep
 ) -> Response:
     """Every arm with its raw runs, paired differences, bytes and cost."""
-    return serve(request, repository.get(session, condensed_id), "report.json", state.storage)
+    return serve(request, service.row_of(session, condensed_id), "report.json", state.storage)
 
 
 @router.get(
@@ -109,7 +109,7 @@ def get_preview(
     request: Request, condensed_id: CondensedId, session: SessionDep, state: StateDep
 ) -> Response:
     """Classes as rows, images as columns."""
-    row = repository.get(session, condensed_id)
+    row = service.row_of(session, condensed_id)
     return serve(request, row, "previews/grid.png", state.storage)
 
 
@@ -122,15 +122,7 @@ def get_preview(
 )
 def list_files(condensed_id: CondensedId, session: SessionDep, page: PageQueryDep) -> Any:
     """Every file with its size and sha256, by path; a page begins after the path ``after``."""
-    files = sorted(repository.get(session, condensed_id).files, key=lambda file: file["path"])
-    rest = [file for file in files if page.after is None or file["path"] > page.after]
-    shown = rest[: page.limit]
-    return {
-        "data": shown,
-        "first_id": shown[0]["path"] if shown else None,
-        "last_id": shown[-1]["path"] if shown else None,
-        "has_more": len(rest) > page.limit,
-    }
+    return service.files(session, condensed_id, page)
 
 
 @router.get(
@@ -148,7 +140,7 @@ def download_file(
     state: StateDep,
 ) -> Response:
     """The file, whole or in part; its ETag is its sha256."""
-    return serve(request, repository.get(session, condensed_id), path, state.storage)
+    return serve(request, service.row_of(session, condensed_id), path, state.storage)
 
 
 @router.get(
@@ -162,7 +154,7 @@ def download_archive(
     condensed_id: CondensedId, session: SessionDep, state: StateDep
 ) -> StreamingResponse:
     """The bundle with members stored as they are; `dcpi_core.load` reads it without unpacking."""
-    row = repository.get(session, condensed_id)
+    row = service.row_of(session, condensed_id)
     headers = {"Content-Disposition": f'attachment; filename="{row.id}.zip"'}
     return StreamingResponse(
         zip_stream(row, state.storage), headers=headers, media_type="application/zip"

@@ -4,14 +4,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, File, Form, Path, Response, UploadFile
 
-from app.datasets import repository, service
+from app.datasets import service
 from app.datasets.inspection import UploadOptions
-from app.datasets.schemas import DatasetRead, read_published, read_upload
+from app.datasets.schemas import DatasetRead
 from app.kit.app_state import SessionDep, StateDep
 from app.kit.pages import Page, PageQueryDep, only_known_parameters
 from app.kit.problems import documented
 from dcpi_core.spec.base import NAME_PATTERN
-from dcpi_core.spec.catalog import load_catalog
 
 router = APIRouter(
     prefix="/v1/datasets", tags=["datasets"], dependencies=[Depends(only_known_parameters)]
@@ -29,11 +28,7 @@ Name = Annotated[str, Path(max_length=64, pattern=NAME_PATTERN, examples=["digit
 )
 def list_datasets(session: SessionDep, page: PageQueryDep) -> Any:
     """The first page begins with the published datasets; uploads follow, newest first."""
-    found = page.page(repository.find(session, page), read_upload)
-    if page.after is None:
-        published = [read_published(facts) for facts in load_catalog().datasets.values()]
-        found["data"] = published + found["data"]
-    return found
+    return service.find(session, page)
 
 
 @router.post(

@@ -3,7 +3,7 @@
 import hashlib
 import tempfile
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -15,6 +15,7 @@ from app.kit.app_state import AppState
 from app.kit.clock import now
 from app.kit.db import unit_of_work
 from app.kit.ids import new_id
+from app.kit.pages import PageQuery
 from app.kit.problems import TooLarge
 from app.models import Dataset
 from dcpi_core.spec.catalog import load_catalog
@@ -38,6 +39,15 @@ def facts_of(session: Session, wanted: str) -> tuple[DatasetFacts, str | None]:
         known = [*published, *repository.names(session)]
         raise UnknownName.of("dataset", wanted, known, "/dataset")
     return DatasetFacts.model_validate(row.facts), row.id
+
+
+def find(session: Session, page: PageQuery) -> dict[str, Any]:
+    """A page of datasets: the published ones on the first, then uploads, newest first."""
+    found = page.page(repository.find(session, page), read_upload)
+    if page.after is None:
+        published = [read_published(facts) for facts in load_catalog().datasets.values()]
+        found["data"] = published + found["data"]
+    return found
 
 
 def get(session: Session, wanted: str) -> DatasetRead:

@@ -6,9 +6,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Depends, Header, Path, Query, Response
 from fastapi.responses import StreamingResponse
 
-from app.jobs import repository, service
-from app.jobs.events import events_after
-from app.jobs.schemas import EventRead, JobRead, read_event, read_job
+from app.jobs import service
+from app.jobs.schemas import EventRead, JobRead
 from app.jobs.states import Status
 from app.jobs.stream import stream
 from app.kit.app_state import SessionDep, StateDep
@@ -128,7 +127,7 @@ def list_jobs(
         "base_method": base_method,
         "pi_type": pi_type,
     }
-    return page.page(repository.find(session, page, filters, created_after), read_job)
+    return service.find(session, page, filters, created_after)
 
 
 @router.get(
@@ -140,7 +139,7 @@ def list_jobs(
 )
 def get_job(job_id: JobId, session: SessionDep) -> Any:
     """The job, how far it is, and where its result is."""
-    return service.show(session, repository.get(session, job_id))
+    return service.get(session, job_id)
 
 
 @router.post(
@@ -177,18 +176,11 @@ def list_job_events(
     The stream begins after `Last-Event-ID`, so a broken connection loses and repeats nothing. Its
     events are `status`, `progress` and `log`; after `end`, which carries the job, it closes.
     """
-    repository.get(session, job_id)
+    page = service.history(session, job_id, after, limit)
     if "text/event-stream" in accept:
         return StreamingResponse(
             stream(state, job_id, int(last_event_id or after)),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
-    rows = events_after(session, job_id, after, limit + 1)
-    shown = [read_event(row) for row in rows[:limit]]
-    return {
-        "data": shown,
-        "first_id": str(shown[0].id) if shown else None,
-        "last_id": str(shown[-1].id) if shown else None,
-        "has_more": len(rows) > limit,
-    }
+    return page

@@ -152,6 +152,7 @@ def _give_up(session: Session, job: Job, queue: str, max_attempts: int, reason: 
     else:
         status = Status.QUEUED
         job.queued_at = moment
+        job.ring_at = None
         outbox.ring(session, job.id, queue)
     job.status = status
     if status is not Status.QUEUED:

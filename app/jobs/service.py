@@ -3,18 +3,20 @@
 import hashlib
 import json
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from app.datasets import service as datasets
 from app.jobs import repository
-from app.jobs.events import STATUS, append_event
-from app.jobs.schemas import JobRead, read_job
+from app.jobs.events import STATUS, append_event, events_after
+from app.jobs.schemas import JobRead, read_event, read_job
 from app.jobs.states import TERMINAL, Status
 from app.kit import outbox
 from app.kit.clock import now
 from app.kit.ids import new_id
+from app.kit.pages import PageQuery
 from app.models import IdempotencyKey, Job
 from app.settings import Settings
 from dcpi_core.spec.errors import BudgetError, FieldProblem, InvalidInput
@@ -75,6 +77,31 @@ def create(session: Session, settings: Settings, request: JobRequest) -> Job:
     append_event(session, job.id, STATUS, {"status": Status.QUEUED})
     outbox.ring(session, job.id, settings.queue)
     return job
+
+
+def find(
+    session: Session, page: PageQuery, filters: dict[str, Any], created_after: datetime | None
+) -> dict[str, Any]:
+    """A page of the jobs that match every filter given."""
+    return page.page(repository.find(session, page, filters, created_after), read_job)
+
+
+def get(session: Session, job_id: str) -> JobRead:
+    """One job as it is shown; raises NotFound."""
+    return show(session, repository.get(session, job_id))
+
+
+def history(session: Session, job_id: str, after: int, limit: int) -> dict[str, Any]:
+    """A page of the job's events after number ``after``; raises NotFound."""
+    repository.get(session, job_id)
+    rows = events_after(session, job_id, after, limit + 1)
+    shown = [read_event(row) for row in rows[:limit]]
+    return {
+        "data": shown,
+        "first_id": str(shown[0].id) if shown else None,
+        "last_id": str(shown[-1].id) if shown else None,
+        "has_more": len(rows) > limit,
+    }
 
 
 def cancel(session: Session, job_id: str) -> Job:

@@ -9,7 +9,8 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from app.kit.broker import Bell
-from app.kit.db import SessionFactory, unit_of_work
+from app.kit.db import SessionFactory, reading, unit_of_work
+from app.kit.relay import Relay
 from app.kit.storage import Storage
 from app.settings import Settings
 
@@ -23,6 +24,7 @@ class AppState:
     sessions: SessionFactory
     storage: Storage
     bell: Bell
+    relay: Relay
 
 
 def get_state(request: Request) -> AppState:
@@ -34,9 +36,14 @@ def get_state(request: Request) -> AppState:
 StateDep = Annotated[AppState, Depends(get_state)]
 
 
-def _session(state: StateDep) -> Iterator[Session]:
+def _session(request: Request, state: StateDep) -> Iterator[Session]:
+    if request.method == "GET":
+        with reading(state.sessions) as session:
+            yield session
+        return
     with unit_of_work(state.sessions) as session:
         yield session
+    state.relay.wake()
 
 
 # The transaction is committed before the answer is sent, so that a 202 never lies.

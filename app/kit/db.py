@@ -5,11 +5,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session, sessionmaker
 
 SessionFactory = sessionmaker[Session]
+
+READ_ONLY = "dcpi_read_only"
+"""Execution option of a connection whose transaction will write nothing."""
 
 
 def build_engine(url: str) -> Engine:
@@ -21,7 +24,7 @@ def build_engine(url: str) -> Engine:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, connect_args={"timeout": 30})
     event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_immediate)
+    event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
@@ -37,6 +40,14 @@ def unit_of_work(sessions: SessionFactory) -> Iterator[Session]:
         yield session
 
 
+@contextmanager
+def reading(sessions: SessionFactory) -> Iterator[Session]:
+    """One transaction that only looks. On SQLite it neither waits for a writer nor blocks one."""
+    with sessions() as session:
+        session.connection(execution_options={READ_ONLY: True})
+        yield session
+
+
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # we begin transactions ourselves, see below
     cursor = connection.cursor()
@@ -45,6 +56,8 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
-def _begin_immediate(connection: Any) -> None:
-    # A transaction that first reads and then writes would fail where another has written between.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that first reads and then writes would fail where another has written between,
+    # so it takes the lock at once.
+    only_looks = connection.get_execution_options().get(READ_ONLY, False)
+    connection.exec_driver_sql("BEGIN" if only_looks else "BEGIN IMMEDIATE")

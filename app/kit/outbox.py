@@ -5,19 +5,24 @@ a job that nobody has claimed for a while is rung for once more.
 """
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import Select, and_, delete, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.kit.clock import now
-from app.kit.db import SessionFactory, unit_of_work
+from app.kit.db import SessionFactory, reading, unit_of_work
 from app.models import Job, OutboxMessage
 
 Publish = Callable[[str, str], None]
 """Sends (job id, queue) to the broker; raises if it cannot."""
 
 BATCH = 100
+TAKEN_SECONDS = 60.0
+"""For a relay to send a batch; then another one may think that it died."""
+LONGEST_SILENCE = 16
+"""Times the first wait: a long queue must not fill the broker with reminders."""
 
 
 def ring(session: Session, job_id: str, queue: str) -> None:
@@ -26,24 +31,74 @@ def ring(session: Session, job_id: str, queue: str) -> None:
 
 
 def relay(sessions: SessionFactory, publish: Publish) -> int:
-    """Send what is waiting; returns how many messages the broker took."""
-    with unit_of_work(sessions) as session:
-        waiting = select(OutboxMessage).order_by(OutboxMessage.id).limit(BATCH)
-        messages = session.scalars(waiting.with_for_update(skip_locked=True)).all()
+    """Send what is waiting; returns how many messages the broker took.
+
+    Messages are taken in one transaction and deleted in another: while the broker is spoken to,
+    which may take seconds if it is down, nothing in the database is locked.
+    """
+    messages = _take(sessions)
+    sent: list[int] = []
+    try:
         for message in messages:
             publish(message.job_id, message.queue)
-            session.delete(message)
-        return len(messages)
+            sent.append(message.id)
+    finally:
+        _settle(sessions, sent, [message.id for message in messages])
+    return len(sent)
 
 
 def ring_again(sessions: SessionFactory, queue: str, after_seconds: float) -> int:
-    """Ring for jobs that have been queued for so long that the broker must have forgotten them."""
+    """Ring for jobs that have been queued for so long that the broker must have forgotten them.
+
+    A job that goes on waiting is rung for less and less often.
+    """
+    moment = now()
+    overdue = _overdue(moment, timedelta(seconds=after_seconds))
+    if not _any(sessions, overdue):
+        return 0
     with unit_of_work(sessions) as session:
-        moment = now()
-        quiet = moment - timedelta(seconds=after_seconds)
-        overdue = select(Job.id).where(Job.status == "queued", Job.queued_at < quiet)
-        jobs = session.scalars(overdue.limit(BATCH)).all()
-        for job_id in jobs:
-            ring(session, job_id, queue)
-        session.execute(update(Job).where(Job.id.in_(jobs)).values(queued_at=moment))
+        jobs = session.scalars(overdue.with_for_update(skip_locked=True)).all()
+        for job in jobs:
+            ring(session, job.id, queue)
+            waited = (moment - job.queued_at).total_seconds()
+            pause = min(max(waited, after_seconds), LONGEST_SILENCE * after_seconds)
+            job.ring_at = moment + timedelta(seconds=pause)
         return len(jobs)
+
+
+def _take(sessions: SessionFactory) -> list[OutboxMessage]:
+    moment = now()
+    free = or_(OutboxMessage.taken_until.is_(None), OutboxMessage.taken_until < moment)
+    waiting = select(OutboxMessage).where(free).order_by(OutboxMessage.id).limit(BATCH)
+    if not _any(sessions, waiting):
+        return []
+    with unit_of_work(sessions) as session:
+        messages = list(session.scalars(waiting.with_for_update(skip_locked=True)))
+        for message in messages:
+            message.taken_until = moment + timedelta(seconds=TAKEN_SECONDS)
+        return messages
+
+
+def _settle(sessions: SessionFactory, sent: list[int], taken: list[int]) -> None:
+    if not taken:
+        return
+    with unit_of_work(sessions) as session:
+        session.execute(delete(OutboxMessage).where(OutboxMessage.id.in_(sent)))
+        left = update(OutboxMessage).where(OutboxMessage.id.in_(set(taken) - set(sent)))
+        session.execute(left.values(taken_until=None))
+
+
+def _overdue(moment: datetime, after: timedelta) -> Select[tuple[Job]]:
+    never_reminded = and_(Job.ring_at.is_(None), Job.queued_at < moment - after)
+    unsent = exists().where(OutboxMessage.job_id == Job.id)
+    return (
+        select(Job)
+        .where(Job.status == "queued", or_(never_reminded, Job.ring_at < moment), ~unsent)
+        .limit(BATCH)
+    )
+
+
+def _any(sessions: SessionFactory, statement: Select[Any]) -> bool:
+    """Whether there is a row; asked first, since looking does not lock an SQLite database."""
+    with reading(sessions) as session:
+        return session.scalars(statement.limit(1)).first() is not None

@@ -1,6 +1,8 @@
 """Errors as ``application/problem+json`` (RFC 9457), whoever raised them."""
 
 import logging
+from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -14,9 +16,35 @@ from dcpi_core.spec.errors import Conflict, DcpiError, FieldProblem, InvalidInpu
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+MAX_FIELDS = 50
+MAX_TEXT = 2000
+"""A request that is wrong a thousand times need not be told so a thousand times."""
+
+
+class UnknownParameter(InvalidInput):
+    """A query parameter that the operation does not have."""
+
+    code = "unknown_parameter"
+
+
+class TooLarge(InvalidInput):
+    """The body is larger than this service accepts."""
+
+    code = "too_large"
+
+
+class UnsupportedMedia(InvalidInput):
+    """The body is of a type that the operation does not read."""
+
+    code = "unsupported_media_type"
+
+
 STATUS: dict[type[DcpiError], int] = {
+    UnknownParameter: 400,
     NotFound: 404,
     Conflict: 409,
+    TooLarge: 413,
+    UnsupportedMedia: 415,
     InvalidInput: 422,
     DcpiError: 500,
 }
@@ -26,10 +54,35 @@ TITLES = {
     405: "Method not allowed",
     409: "Conflict",
     413: "Too large",
+    415: "Unsupported media type",
     416: "Range not satisfiable",
     422: "Invalid input",
     500: "Internal error",
     503: "Unavailable",
+}
+CODES = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: TooLarge.code,
+}
+"""Of errors that the framework raises."""
+
+EXAMPLE = {
+    "type": "about:blank",
+    "title": "Invalid input",
+    "status": 422,
+    "detail": "unknown base method 'dcx'; available: dc, forgetting, herding, k_center, random",
+    "instance": "/v1/jobs",
+    "code": "unknown_name",
+    "request_id": "req_01JD0000000000000000000000",
+    "errors": [
+        {
+            "pointer": "/base_method",
+            "code": "unknown_name",
+            "message": "unknown base method 'dcx'",
+        }
+    ],
 }
 
 
@@ -54,36 +107,42 @@ class Problem(BaseModel):
     errors: list[ProblemField] = Field(default_factory=list)
 
 
-class TooLarge(InvalidInput):
-    """The body is larger than this service accepts."""
-
-    code = "too_large"
-
-
 def status_of(error: DcpiError) -> int:
     """HTTP status of an error, by the nearest class that has one."""
-    if isinstance(error, TooLarge):
-        return 413
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """``responses=`` of an operation: these statuses answer with a problem."""
-    return {
-        status: {
-            "description": TITLES[status],
-            "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
-        }
-        for status in (*statuses, 500)
-    }
+    """``responses=`` of an operation: these statuses, 400 and 500 answer with a problem."""
+    return {status: _described(status) for status in (400, *statuses, 500)}
+
+
+def _described(status: int) -> dict[str, Any]:
+    content: dict[str, Any] = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    if status == EXAMPLE["status"]:
+        content["example"] = EXAMPLE
+    return {"description": TITLES[status], "content": {MEDIA_TYPE: content}}
 
 
 def install(app: FastAPI) -> None:
-    """Make every error of the application a problem."""
+    """Make every error of the application a problem, in its documentation too."""
     app.add_exception_handler(DcpiError, _of_ours)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, _of_validation)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, _of_framework)  # type: ignore[arg-type]
     app.add_exception_handler(Exception, _of_bug)
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = plain()
+        document.setdefault("components", {}).setdefault("schemas", {}).update(_schemas())
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _schemas() -> dict[str, Any]:
+    schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    return {**schema.pop("$defs"), "Problem": schema}
 
 
 def answer(
@@ -94,16 +153,19 @@ def answer(
     fields: list[ProblemField] | None = None,
 ) -> JSONResponse:
     """A problem as a response."""
+    request_id = getattr(request.state, "request_id", "")
     problem = Problem(
-        title=TITLES.get(status, "Error"),
+        title=TITLES.get(status) or HTTPStatus(status).phrase,
         status=status,
-        detail=detail,
+        detail=_short(detail),
         instance=request.url.path,
         code=code,
-        request_id=getattr(request.state, "request_id", ""),
-        errors=fields or [],
+        request_id=request_id,
+        errors=(fields or [])[:MAX_FIELDS],
     )
-    return JSONResponse(problem.model_dump(), status, media_type=MEDIA_TYPE)
+    # Set here as well: the answer to a bug is made outside of every middleware.
+    headers = {"X-Request-Id": request_id}
+    return JSONResponse(problem.model_dump(), status, headers, media_type=MEDIA_TYPE)
 
 
 async def _of_ours(request: Request, error: DcpiError) -> JSONResponse:
@@ -117,19 +179,16 @@ async def _of_ours(request: Request, error: DcpiError) -> JSONResponse:
 async def _of_validation(request: Request, error: RequestValidationError) -> JSONResponse:
     fields = [
         ProblemField(
-            pointer="".join(f"/{part}" for part in _path(problem["loc"])),
-            code=problem["type"],
-            message=problem["msg"],
+            pointer=_pointer(problem, error.body), code=problem["type"], message=problem["msg"]
         )
-        for problem in error.errors()
+        for problem in error.errors()[:MAX_FIELDS]
     ]
     detail = "; ".join(f"{field.pointer or 'body'}: {field.message}" for field in fields)
-    return answer(request, 422, "invalid_input", detail, fields)
+    return answer(request, 422, InvalidInput.code, detail, fields)
 
 
 async def _of_framework(request: Request, error: HTTPException) -> JSONResponse:
-    codes = {404: "not_found", 405: "method_not_allowed"}
-    code = codes.get(error.status_code, f"http_{error.status_code}")
+    code = CODES.get(error.status_code, f"http_{error.status_code}")
     response = answer(request, error.status_code, code, str(error.detail))
     response.headers.update(error.headers or {})
     return response
@@ -138,14 +197,42 @@ async def _of_framework(request: Request, error: HTTPException) -> JSONResponse:
 async def _of_bug(request: Request, error: Exception) -> JSONResponse:
     logger.error("unhandled error", exc_info=error)
     detail = "an unexpected error; it has been logged under this request id"
-    return answer(request, 500, "internal_error", detail)
+    return answer(request, 500, DcpiError.code, detail)
 
 
-def _path(location: tuple[Any, ...]) -> list[str]:
-    """Where in the request, without FastAPI's word for the part and pydantic's union branches."""
-    inner = location[1:] if location and location[0] in ("body", "query", "path") else location
-    return [str(part) for part in inner if "[" not in str(part) and part not in ("str", "float")]
+def _pointer(problem: Mapping[str, Any], body: Any) -> str:
+    """Where in the request: the location without the names of pydantic's union branches.
+
+    A name that the body does not have at that place is such a branch, or a missing field.
+    """
+    part, *inner = problem["loc"] or ("body",)
+    if part != "body":
+        return _join(inner)
+    found, at = [], body
+    for position, step in enumerate(inner):
+        missing = problem["type"] == "missing" and position == len(inner) - 1
+        if not missing and not _has(at, step):
+            continue
+        found.append(step)
+        at = None if missing else at[step]
+    return _join(found)
+
+
+def _has(value: Any, step: Any) -> bool:
+    if isinstance(value, Mapping):
+        return step in value
+    return isinstance(value, list) and isinstance(step, int) and step < len(value)
+
+
+def _join(steps: list[Any]) -> str:
+    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + " ..."
 
 
 def _field(problem: FieldProblem) -> ProblemField:
-    return ProblemField(pointer=problem.pointer, code=problem.code, message=problem.message)
+    return ProblemField(
+        pointer=problem.pointer, code=problem.code, message=_short(problem.message)
+    )

@@ -13,7 +13,7 @@ class Job(Base):
     """One job.
 
     ``spec`` is the resolved JobSpec, ``pi_types`` its privileged types joined by commas; the lease
-    columns say who may write.
+    columns say who may write. A queued job is rung for again at ``ring_at``.
     """
 
     __tablename__ = "jobs"
@@ -36,6 +36,7 @@ class Job(Base):
     attempt: Mapped[int] = mapped_column(Integer, default=0)
     created_at: Mapped[datetime] = mapped_column(UtcTime)
     queued_at: Mapped[datetime] = mapped_column(UtcTime)
+    ring_at: Mapped[datetime | None] = mapped_column(UtcTime)
     started_at: Mapped[datetime | None] = mapped_column(UtcTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcTime)
     lease_owner: Mapped[str | None] = mapped_column(String(200))

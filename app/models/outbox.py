@@ -10,7 +10,10 @@ from app.models.base import Base, Json, UtcTime
 
 
 class OutboxMessage(Base):
-    """A job to ring for, on a queue; deleted once the broker has it."""
+    """A job to ring for, on a queue; deleted once the broker has it.
+
+    While ``taken_until`` lies ahead, some relay is about to send it.
+    """
 
     __tablename__ = "outbox"
 
@@ -18,6 +21,7 @@ class OutboxMessage(Base):
     job_id: Mapped[str] = mapped_column(String(40))
     queue: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column(UtcTime)
+    taken_until: Mapped[datetime | None] = mapped_column(UtcTime)
 
 
 class IdempotencyKey(Base):

@@ -1,0 +1,38 @@
+"""Rules about condensed datasets."""
+
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.condensed import repository
+from app.condensed.schemas import CondensedRead, read_condensed
+from app.kit.pages import PageQuery
+from app.models import Condensed
+
+
+def find(session: Session, page: PageQuery, filters: dict[str, Any]) -> dict[str, Any]:
+    """A page of the condensed datasets that match every filter given."""
+    return page.page(repository.find(session, page, filters), read_condensed)
+
+
+def get(session: Session, condensed_id: str) -> CondensedRead:
+    """One condensed dataset as it is shown; raises NotFound."""
+    return read_condensed(repository.get(session, condensed_id))
+
+
+def row_of(session: Session, condensed_id: str) -> Condensed:
+    """The row itself, for serving its files; raises NotFound."""
+    return repository.get(session, condensed_id)
+
+
+def files(session: Session, condensed_id: str, page: PageQuery) -> dict[str, Any]:
+    """A page of its files by path; ``after`` is a path."""
+    listed = sorted(repository.get(session, condensed_id).files, key=lambda file: file["path"])
+    rest = [file for file in listed if page.after is None or file["path"] > page.after]
+    shown = rest[: page.limit]
+    return {
+        "data": shown,
+        "first_id": shown[0]["path"] if shown else None,
+        "last_id": shown[-1]["path"] if shown else None,
+        "has_more": len(rest) > page.limit,
+    }

@@ -1,0 +1,79 @@
+"""Requests that may come twice: the second time gets the first answer."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.kit.clock import now
+from app.models import IdempotencyKey
+from dcpi_core.spec.errors import FieldProblem, InvalidInput
+
+LIFETIME = timedelta(hours=24)
+
+Answer = dict[str, Any]
+
+
+def once(
+    session: Session, operation: str, key: str | None, body: Any, act: Callable[[], Answer]
+) -> tuple[Answer, bool]:
+    """Act, or repeat the answer given to the same key before.
+
+    The key is written before anything else is done: of two requests at the same time the second
+    waits in the database for the first to commit, and then finds its answer.
+
+    Returns:
+        The answer, and whether it is a repetition.
+
+    Raises:
+        InvalidInput: the key was used with another body.
+    """
+    if key is None:
+        return act(), False
+    known = recall(session, operation, key, body)
+    if known is not None:
+        return known, True
+    row = IdempotencyKey(
+        operation=operation, key=key, fingerprint=_fingerprint(body), answer={}, created_at=now()
+    )
+    try:
+        with session.begin_nested():
+            session.add(row)
+    except IntegrityError:
+        known = recall(session, operation, key, body)
+        if known is None:
+            raise
+        return known, True
+    row.answer = act()
+    return row.answer, False
+
+
+def recall(session: Session, operation: str, key: str | None, body: Any) -> Answer | None:
+    """What was answered to this key within the last day.
+
+    Raises:
+        InvalidInput: the key was used with another body.
+    """
+    if key is None:
+        return None
+    own = (IdempotencyKey.operation == operation, IdempotencyKey.key == key)
+    found = session.scalar(select(IdempotencyKey).where(*own))
+    if found is None:
+        return None
+    if found.created_at < now() - LIFETIME:
+        session.execute(delete(IdempotencyKey).where(*own))
+        return None
+    if found.fingerprint != _fingerprint(body):
+        message = "was used with another body; use a new key"
+        problem = FieldProblem("/Idempotency-Key", "idempotency_key_reused", message)
+        raise InvalidInput(f"Idempotency-Key {key!r} {message}", [problem])
+    return found.answer
+
+
+def _fingerprint(body: Any) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,53 @@
+"""A thread of the API that empties the outbox."""
+
+import logging
+import threading
+
+from app.kit import outbox
+from app.kit.broker import Bell
+from app.kit.db import SessionFactory
+from app.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+ROUND_SECONDS = 1.0
+STOP_SECONDS = 5.0
+
+
+class Relay:
+    """Sends what waits every second, and at once after ``wake``."""
+
+    def __init__(self, settings: Settings, sessions: SessionFactory, bell: Bell) -> None:
+        self._settings = settings
+        self._sessions = sessions
+        self._bell = bell
+        self._wake = threading.Event()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look now: something was committed."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End after the current round; what is left is sent by the next process."""
+        self._over.set()
+        self._wake.set()
+        self._thread.join(STOP_SECONDS)
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            try:
+                self._round()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next round may succeed
+                logger.warning("outbox waits: %s", error)
+            self._wake.wait(ROUND_SECONDS)
+            self._wake.clear()
+
+    def _round(self) -> None:
+        queue, after = self._settings.queue, self._settings.republish_seconds
+        outbox.ring_again(self._sessions, queue, after)
+        outbox.relay(self._sessions, self._bell)

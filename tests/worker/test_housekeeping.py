@@ -1,0 +1,83 @@
+"""What a worker does besides its job."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import update
+
+from app.jobs import leases
+from app.kit.clock import now
+from app.kit.db import unit_of_work
+from app.models import Job
+from tests.worker.waiting import until
+from worker.checkpoints import key_of
+from worker.housekeeping import Housekeeper
+
+
+@pytest.fixture
+def keeper(desk) -> Housekeeper:
+    return Housekeeper(desk.tools)
+
+
+def claim_and_expire(desk) -> str:
+    job_id = desk.submit()
+    with unit_of_work(desk.tools.sessions) as session:
+        leases.claim(session, job_id, "host", 60.0)
+        past = now() - timedelta(seconds=1)
+        session.execute(update(Job).where(Job.id == job_id).values(lease_expires_at=past))
+    return job_id
+
+
+def put(desk, job_id: str) -> None:
+    file = desk.folder / "checkpoint"
+    file.touch()
+    desk.tools.storage.put_file(key_of(job_id), file)
+
+
+def test_a_dead_lease_is_given_up(desk, keeper):
+    job_id = claim_and_expire(desk)
+    keeper.reap()
+    keeper.reap()
+    assert (desk.job(job_id).status, desk.rung()) == ("queued", [job_id])
+
+
+def test_a_job_that_was_forgotten_is_rung_for(desk, keeper):
+    job_id = desk.submit()
+    keeper.remind()
+    assert desk.rung() == []
+    past = now() - timedelta(seconds=3600)
+    desk.change(lambda session: session.execute(update(Job).values(queued_at=past)))
+    keeper.remind()
+    assert desk.rung() == [job_id]
+
+
+def test_checkpoints_of_ended_jobs_are_deleted(desk, keeper):
+    ended, waiting = desk.run("fault"), desk.submit()
+    for job_id in (ended, waiting):
+        put(desk, job_id)
+    keeper.sweep_checkpoints()
+    assert desk.objects("checkpoints") == [key_of(waiting)]
+
+
+def test_one_duty_that_fails_does_not_stop_the_others(desk, keeper, monkeypatch):
+    def fail():
+        raise RuntimeError("no")
+
+    fail.__name__ = "reap"
+    monkeypatch.setattr(keeper, "reap", fail)
+    ended = desk.run("fault")
+    put(desk, ended)
+    keeper.round()  # relaying fails too: there is no broker
+    assert desk.objects("checkpoints") == []
+
+
+def test_rounds_go_on_until_the_stop(desk, keeper):
+    stop = threading.Event()
+    thread = threading.Thread(target=keeper.run, args=(stop, 0.05))
+    thread.start()
+    job_id = claim_and_expire(desk)
+    until(lambda: desk.job(job_id).status == "queued")
+    stop.set()
+    thread.join(timeout=5)
+    assert not thread.is_alive()

@@ -1,0 +1,115 @@
+"""Pulse and journal: what is written while a job runs, and what is heard."""
+
+import time
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text, update
+
+from app.jobs import leases
+from app.jobs.leases import Wanted
+from app.kit.clock import now
+from app.kit.db import unit_of_work
+from app.models import Job
+from tests.worker.waiting import until
+from worker import journal
+from worker.journal import Journal
+from worker.protocol import LogLine, ProgressLine
+from worker.pulse import Pulse
+
+
+@pytest.fixture
+def lease(desk):
+    job_id = desk.submit()
+    with unit_of_work(desk.tools.sessions) as session:
+        return leases.claim(session, job_id, "host", 3.0)
+
+
+def step(number: int, phase: str = "base", total: int = 100) -> ProgressLine:
+    return ProgressLine(phase=phase, step=number, total_steps=total)
+
+
+def steal(desk, lease) -> None:
+    theirs = update(Job).where(Job.id == lease.job_id).values(lease_token="theirs")  # noqa: S106
+    desk.change(lambda session: session.execute(theirs))
+
+
+def test_a_pulse_keeps_the_lease(desk, lease):
+    with Pulse(desk.tools.sessions, lease, 0.1) as pulse:
+        until(lambda: desk.job(lease.job_id).lease_expires_at > now() + timedelta(seconds=2.9))
+        time.sleep(0.3)
+        first = desk.job(lease.job_id).lease_expires_at
+        until(lambda: desk.job(lease.job_id).lease_expires_at > first)
+        assert pulse.wanted is Wanted.CONTINUE
+
+
+def test_a_pulse_hears_of_a_cancellation_between_heartbeats(desk, lease):
+    with Pulse(desk.tools.sessions, lease, 60.0) as pulse:
+        desk.cancel(lease.job_id)
+        until(lambda: pulse.wanted is Wanted.CANCEL, seconds=3)
+
+
+@pytest.mark.parametrize("every", [0.1, 60.0])
+def test_a_pulse_hears_that_the_lease_is_lost(desk, lease, every):
+    with Pulse(desk.tools.sessions, lease, every) as pulse:
+        steal(desk, lease)
+        until(lambda: pulse.wanted is Wanted.FENCED, seconds=3)
+
+
+def test_a_database_that_stays_away_counts_as_a_lost_lease(desk, lease):
+    with Pulse(desk.tools.sessions, lease, 0.1) as pulse:
+        began = time.monotonic()
+        desk.change(lambda session: session.execute(text("ALTER TABLE jobs RENAME TO away")))
+        time.sleep(1.0)
+        assert pulse.wanted is Wanted.CONTINUE
+        until(lambda: pulse.wanted is Wanted.FENCED)
+        assert time.monotonic() - began == pytest.approx(3.0, abs=1.0)
+
+
+def test_a_database_that_comes_back_is_forgiven(desk, lease):
+    with Pulse(desk.tools.sessions, lease, 0.1) as pulse:
+        desk.change(lambda session: session.execute(text("ALTER TABLE jobs RENAME TO away")))
+        time.sleep(1.0)
+        desk.change(lambda session: session.execute(text("ALTER TABLE away RENAME TO jobs")))
+        time.sleep(3.0)
+        assert pulse.wanted is Wanted.CONTINUE
+
+
+def test_of_many_steps_the_last_is_kept(desk, lease):
+    book = Journal(desk.tools.sessions, lease)
+    for number in range(50):
+        book.progress(step(number))
+    book.flush()
+    assert [event.data["step"] for event in desk.events(lease.job_id, "progress")] == [0, 49]
+
+
+def test_a_new_phase_does_not_swallow_the_old_one(desk, lease):
+    book = Journal(desk.tools.sessions, lease)
+    book.progress(step(1))
+    book.progress(step(2))
+    book.progress(step(1, phase="evaluate"))
+    found = [(e.data["phase"], e.data["step"]) for e in desk.events(lease.job_id, "progress")]
+    assert found == [("base", 1), ("base", 2)]
+
+
+def test_a_lost_lease_silences_the_journal(desk, lease):
+    steal(desk, lease)
+    before = len(desk.events(lease.job_id))
+    book = Journal(desk.tools.sessions, lease)
+    book.progress(step(100))
+    book.log(LogLine(message="hello"))
+    assert len(desk.events(lease.job_id)) == before
+
+
+def test_a_talkative_job_is_cut_short(desk, lease, monkeypatch):
+    monkeypatch.setattr(journal, "MAX_LOG_EVENTS", 3)
+    book = Journal(desk.tools.sessions, lease)
+    for number in range(10):
+        book.log(LogLine(level="warning", message=str(number)))
+    logged = [event.data for event in desk.events(lease.job_id, "log")]
+    assert logged == [{"level": "warning", "message": str(n)} for n in range(3)]
+
+
+def test_a_database_that_is_away_costs_lines_only(desk, lease):
+    desk.change(lambda session: session.execute(text("ALTER TABLE jobs RENAME TO away")))
+    Journal(desk.tools.sessions, lease).progress(step(100))

@@ -1,0 +1,124 @@
+"""Processes of the local service: kept alive, ended in order, never orphaned."""
+
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from tests.worker.conftest import report
+from tests.worker.waiting import until
+from worker import family as families
+from worker import watchdog
+from worker.demo import beats_random
+from worker.family import Family, Member
+from worker.local import free_port
+
+SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
+STUBBORN = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def member(folder, name, code=None, tier=0, patience=5.0) -> Member:
+    command = SLEEP if code is None else [sys.executable, "-c", code]
+    return Member(name, command, folder / "logs" / f"{name}.log", tier, patience)
+
+
+@pytest.fixture
+def told():
+    return []
+
+
+def test_a_member_that_dies_is_started_again(tmp_path, told):
+    one = member(tmp_path, "one")
+    with Family(told.append) as family:
+        family.add(one)
+        first = one.process.pid
+        os.kill(first, signal.SIGKILL)
+        until(lambda: one.process.pid != first)
+        assert told == ["one ended with code -9 and is started again"]
+    assert one.process.poll() is not None
+
+
+def test_a_member_that_dies_again_and_again_is_given_up(tmp_path, told, monkeypatch):
+    monkeypatch.setattr(families, "WATCH_SECONDS", 0.05)
+    with Family(told.append) as family:
+        family.add(member(tmp_path, "one", "raise SystemExit('the port is busy')"))
+        until(lambda: family.failed)
+        assert "the port is busy" in family.failed.last_words()
+    assert len(told) == families.MAX_DEATHS
+
+
+def test_members_end_tier_by_tier_and_stubborn_ones_are_killed(tmp_path, told):
+    ended = []
+    stubborn = member(tmp_path, "stubborn", STUBBORN, tier=1, patience=0.3)
+    plain = member(tmp_path, "plain")
+    with Family(told.append) as family:
+        stop = family._stop
+        family._stop = lambda tier: (ended.append([m.name for m in tier]), stop(tier))
+        family.add(plain)
+        family.add(stubborn)
+        until(lambda: "ready" in stubborn.last_words())
+    assert ended == [["stubborn"], ["plain"]]
+    assert stubborn.process.returncode == -signal.SIGKILL
+    assert plain.process.returncode == -signal.SIGTERM
+
+
+def test_the_family_ends_when_its_head_is_killed(tmp_path):
+    script = f"""
+import pathlib, time
+from worker.family import Family, Member
+folder = pathlib.Path({str(tmp_path)!r})
+with Family(print) as family:
+    family.add(Member("one", {SLEEP!r}, folder / "log", 0))
+    print(family._members[0].process.pid, flush=True)
+    time.sleep(60)
+"""
+    head = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert head.stdout is not None
+    pid = int(head.stdout.readline())
+    os.killpg(pid, 0)
+    head.kill()
+    head.communicate()
+    until(lambda: not watchdog.signal_group(pid, 0))
+
+
+def test_the_watchdog_ends_whom_it_was_told_of():
+    assert watchdog.listen(io.StringIO("+1\n+2\n-1\n+3\n")) == [2, 3]
+    process = subprocess.Popen(SLEEP, start_new_session=True)
+    stubborn = subprocess.Popen(
+        [sys.executable, "-c", STUBBORN], start_new_session=True, stdout=subprocess.PIPE
+    )
+    assert stubborn.stdout is not None
+    stubborn.stdout.readline()
+    watchdog.end([process.pid, stubborn.pid, 2**22 + 1], patience=0.5)
+    assert process.wait(timeout=5) == -signal.SIGTERM
+    assert stubborn.wait(timeout=5) == -signal.SIGKILL
+    stubborn.stdout.close()
+
+
+def test_a_busy_port_is_replaced():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        busy = other.getsockname()[1]
+        assert free_port("127.0.0.1", busy) not in (0, busy)
+    assert free_port("127.0.0.1", busy) == busy
+
+
+def test_the_demo_is_judged_by_its_report():
+    found = report()
+    arm = found.arms[0].model_copy(update={"name": "privileged", "runs": (0.6, 0.6)})
+    better = found.model_copy(update={"arms": (*found.arms, arm)})
+    worse = better.model_copy(
+        update={"arms": (*found.arms, arm.model_copy(update={"runs": (0.4, 0.5)}))}
+    )
+    assert beats_random(better)
+    assert not beats_random(worse)

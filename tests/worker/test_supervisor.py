@@ -1,0 +1,325 @@
+"""Every way an attempt can end, with a scripted child."""
+
+import os
+import time
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import update
+
+from app.kit.storage import Storage
+from app.models import Dataset, Job
+from dcpi_core.spec.catalog import load_catalog
+from tests.worker.waiting import until
+from worker import settlement
+from worker.checkpoints import key_of
+from worker.supervisor import Supervisor, runner_command
+
+
+def test_a_job_succeeds(desk):
+    desk.write_bundle()
+    job_id = desk.run("finish")
+    job, (row,) = desk.job(job_id), desk.condensed()
+    assert (job.status, job.condensed_id, job.attempt) == ("succeeded", row.id, 1)
+    assert (row.job_id, row.top1) == (job_id, 0.75)
+    stored = {f"condensed/{row.id}/{file['path']}" for file in row.files}
+    assert set(desk.objects("condensed")) == stored
+    assert len(stored) == 4
+    assert desk.objects("checkpoints") == []
+    assert desk.workspaces() == []
+
+
+def test_progress_is_throttled_and_every_phase_reaches_its_end(desk):
+    desk.write_bundle()
+    job_id = desk.run("finish")
+    steps = [event.data for event in desk.events(job_id, "progress")]
+    assert len(steps) < 20, "a hundred lines came within a moment"
+    ends = [data["phase"] for data in steps if data["step"] == data["total_steps"]]
+    assert ends == ["prepare", "base", "privileged", "evaluate", "package"]
+    assert desk.job(job_id).progress == steps[-1]
+    assert steps[-1]["fraction"] == 1.0
+    assert steps[-1]["metrics"] == {"loss": 0.5}
+
+
+def test_events_tell_the_story_in_order(desk):
+    desk.write_bundle()
+    job_id = desk.run("finish")
+    events = desk.events(job_id)
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    told = [event.data["status"] for event in events if event.type == "status"]
+    assert told == ["queued", "running", "succeeded"]
+    assert events[-1].type == "status"
+
+
+def test_a_message_for_a_finished_job_does_nothing(desk):
+    desk.write_bundle()
+    job_id = desk.run("finish")
+    before = len(desk.events(job_id))
+    desk.run("finish", job_id)
+    assert desk.starts() == 1
+    assert len(desk.events(job_id)) == before
+
+
+def test_a_message_for_a_running_job_does_nothing(desk):
+    job_id = desk.submit()
+    thread = desk.run_aside("wait", job_id)
+    until(lambda: desk.starts() == 1)
+    desk.run("finish", job_id)
+    assert desk.job(job_id).status == "running"
+    desk.stop.set()
+    thread.join()
+    assert desk.starts() == 1
+
+
+def test_a_message_for_no_job_does_nothing(desk):
+    desk.run("finish", "job_00000000000000000000000000")
+    assert desk.starts() == 0
+
+
+def test_the_jobs_own_fault_is_final_and_told(desk):
+    job = desk.job(desk.run("fault"))
+    assert (job.status, job.error_code) == ("failed", "training_diverged")
+    assert job.error_detail == "loss became NaN; lower the learning rate"
+    assert desk.rung() == []
+
+
+def test_want_of_memory_is_the_jobs_fault(desk):
+    job = desk.job(desk.run("memory"))
+    assert (job.status, job.error_code) == ("failed", "out_of_memory")
+
+
+@pytest.mark.parametrize("scene", ["crash", "killed", "137", "silent exit"])
+def test_other_ends_are_worth_another_attempt(desk, scene):
+    job_id = desk.run(scene)
+    assert (desk.job(job_id).status, desk.rung()) == ("queued", [job_id])
+
+
+def test_attempts_come_to_an_end(desk):
+    job_id = desk.run("crash")
+    desk.run("crash", job_id)
+    job = desk.job(job_id)
+    assert (job.status, job.attempt, desk.starts()) == ("crashed", 2, 2)
+    assert "ValueError: a bug" in job.error_detail
+    assert desk.objects("checkpoints") == [], "nobody will need it"
+
+
+@pytest.mark.parametrize("scene", ["killed", "137"])
+def test_a_child_killed_again_and_again_wanted_too_much_memory(desk, scene):
+    job_id = desk.run(scene)
+    desk.run(scene, job_id)
+    job = desk.job(job_id)
+    assert (job.status, job.error_code) == ("failed", "out_of_memory")
+    assert "smaller" in job.error_detail
+
+
+def test_what_a_crashed_child_had_done_is_kept(desk):
+    desk.write_bundle()
+    job_id = desk.run("crash")
+    assert desk.objects("checkpoints") == [key_of(job_id)]
+    desk.run("resume", job_id)
+    assert desk.logged(job_id) == ["before the crash"]
+    assert desk.job(job_id).status == "succeeded"
+    assert desk.objects("checkpoints") == []
+
+
+def test_a_checkpoint_that_cannot_be_read_is_dropped(desk):
+    desk.write_bundle()
+    job_id = desk.run("crash")
+    desk.tools.settings.__dict__["max_attempts"] = 3
+    desk.run("bad checkpoint", job_id)
+    assert (desk.job(job_id).status, desk.objects("checkpoints")) == ("queued", [])
+    desk.run("resume", job_id)
+    assert desk.logged(job_id) == ["from the beginning"]
+    assert desk.job(job_id).status == "succeeded"
+
+
+@pytest.mark.parametrize("scene", ["wait", "deaf"])
+def test_cancelling_takes_less_than_five_seconds(desk, scene):
+    job_id = desk.submit()
+    thread = desk.run_aside(scene, job_id)
+    until(lambda: desk.events(job_id, "progress"))
+    began = time.monotonic()
+    desk.cancel(job_id)
+    thread.join()
+    assert time.monotonic() - began < 5.0
+    assert desk.job(job_id).status == "cancelled"
+    assert desk.objects("checkpoints") == []
+    assert desk.workspaces() == []
+
+
+def test_a_lost_lease_ends_the_child_and_writes_nothing(desk):
+    job_id = desk.submit()
+    thread = desk.run_aside("hang", job_id)
+    until(lambda: desk.events(job_id, "progress"))
+    theirs = update(Job).where(Job.id == job_id).values(lease_token="theirs")  # noqa: S106
+    desk.change(lambda session: session.execute(theirs))
+    before = len(desk.events(job_id))
+    thread.join(timeout=5)
+    assert not thread.is_alive()
+    job = desk.job(job_id)
+    assert (job.status, job.lease_token) == ("running", "theirs")
+    assert len(desk.events(job_id)) == before
+    assert desk.objects("checkpoints") == []
+
+
+def test_a_lease_lost_while_the_bundle_is_stored_leaves_no_files(desk, monkeypatch):
+    desk.write_bundle()
+    job_id = desk.submit()
+    put = Storage.put_file
+
+    def lose(storage, key, path):
+        put(storage, key, path)
+        theirs = update(Job).where(Job.id == job_id).values(lease_token="theirs")  # noqa: S106
+        desk.change(lambda session: session.execute(theirs))
+
+    monkeypatch.setattr(Storage, "put_file", lose)
+    desk.run("finish", job_id)
+    assert desk.objects("condensed") == []
+    assert desk.condensed() == []
+    assert desk.job(job_id).status == "running"
+
+
+def test_a_worker_that_ends_hands_its_job_over(desk):
+    desk.write_bundle()
+    job_id = desk.submit()
+    thread = desk.run_aside("wait", job_id)
+    until(lambda: desk.events(job_id, "progress"))
+    desk.stop.set()
+    thread.join(timeout=5)
+    job = desk.job(job_id)
+    assert (job.status, job.attempt, desk.rung()) == ("queued", 0, [job_id])
+    desk.stop.clear()
+    desk.run("resume", job_id)
+    assert desk.logged(job_id) == ["stopped at step 1"]
+    assert (desk.job(job_id).status, desk.job(job_id).attempt) == ("succeeded", 1)
+
+
+def test_a_deaf_child_is_killed_when_the_worker_ends(desk):
+    job_id = desk.submit()
+    thread = desk.run_aside("deaf", job_id, preempted=0.3)
+    until(lambda: desk.events(job_id, "progress"))
+    desk.stop.set()
+    thread.join(timeout=5)
+    assert not thread.is_alive()
+    assert desk.job(job_id).status == "queued"
+
+
+def test_a_child_stopped_by_somebody_else_is_handed_over_too(desk):
+    job_id = desk.run("stopped")
+    assert (desk.job(job_id).status, desk.job(job_id).attempt) == ("queued", 0)
+
+
+def test_a_message_that_comes_too_late_is_passed_on(desk):
+    job_id = desk.submit()
+    desk.stop.set()
+    desk.run("finish", job_id)
+    assert (desk.starts(), desk.rung()) == (0, [job_id])
+
+
+def test_silence_is_taken_for_a_stall(desk):
+    job_id = desk.run("hang", silent=1.0, stalled=1.0)
+    job = desk.job(job_id)
+    assert job.status == "queued"
+    assert "no sign of work" in desk.events(job_id)[-1].data["reason"]
+
+
+def test_other_words_on_the_pipe_do_no_harm(desk):
+    desk.write_bundle()
+    assert desk.job(desk.run("chatter")).status == "succeeded"
+
+
+def test_nothing_that_a_child_started_stays(desk):
+    job_id = desk.run("family")
+    (words,) = desk.logged(job_id)
+    until(lambda: not _alive(int(words.split()[1])))
+
+
+def test_a_storage_that_fails_for_a_moment_costs_nothing(desk, monkeypatch):
+    desk.write_bundle()
+    put, failures = Storage.put_file, [OSError("away"), OSError("still away")]
+
+    def sometimes(storage, key, path):
+        if failures:
+            raise failures.pop()
+        put(storage, key, path)
+
+    monkeypatch.setattr(Storage, "put_file", sometimes)
+    monkeypatch.setattr(settlement, "STORE_PAUSES", (0.0, 0.0, 0.0))
+    assert desk.job(desk.run("finish")).status == "succeeded"
+
+
+def test_a_storage_that_stays_away_costs_an_attempt(desk, monkeypatch):
+    def never(*_):
+        raise OSError("away")
+
+    desk.write_bundle()
+    monkeypatch.setattr(Storage, "put_file", never)
+    monkeypatch.setattr(settlement, "STORE_PAUSES", (0.0, 0.0, 0.0))
+    job_id = desk.run("finish")
+    assert desk.job(job_id).status == "queued"
+    assert "could not be stored" in desk.events(job_id)[-1].data["reason"]
+
+
+def test_a_supervisor_that_fails_gives_the_job_back(desk):
+    job_id = desk.submit()
+    Supervisor(desk.tools, ["/no/such/program"], desk.stop).run(job_id)
+    assert desk.job(job_id).status == "queued"
+    assert "FileNotFoundError" in desk.events(job_id)[-1].data["reason"]
+
+
+def test_an_upload_is_fetched_once_and_linked(desk):
+    desk.write_bundle()
+    add_upload(desk, b"images")
+    first = desk.run("dataset", desk.submit(dataset="pets"))
+    desk.tools.storage.delete("datasets/ds_1.safetensors")
+    second = desk.run("dataset", desk.submit(dataset="pets"))
+    assert desk.logged(first) == desk.logged(second) == ["images"]
+    assert desk.job(second).status == "succeeded"
+
+
+def test_an_upload_that_is_gone_fails_the_job_with_advice(desk):
+    add_upload(desk, None)
+    job = desk.job(desk.run("dataset", desk.submit(dataset="pets")))
+    assert (job.status, job.error_code) == ("failed", "dataset_unavailable")
+    assert "upload the archive again" in job.error_detail
+    assert desk.starts() == 0
+
+
+def test_the_child_gets_none_of_our_secrets(settings, monkeypatch):
+    import subprocess
+
+    monkeypatch.setenv("DCPI_DATABASE_URL", "postgresql://user:secret@host/db")
+    monkeypatch.setenv("DCPI_S3_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    *start, _, _ = runner_command(settings)
+    probe = [*start, "-c", "import os; print(sorted(os.environ))"]
+    names = subprocess.run(probe, capture_output=True, text=True, check=True).stdout
+    assert "DCPI_" not in names
+    assert "OMP_NUM_THREADS" in names
+
+
+def add_upload(desk, content: bytes | None) -> None:
+    facts = load_catalog().datasets["digits"].model_dump(mode="json") | {"name": "pets"}
+    row = Dataset(
+        id="ds_1",
+        name="pets",
+        facts=facts,
+        archive_sha256="0" * 64,
+        size_bytes=1,
+        storage_key="datasets/ds_1.safetensors",
+        created_at=datetime.now(UTC),
+    )
+    desk.change(lambda session: session.add(row))
+    if content is not None:
+        file = desk.folder / "upload"
+        file.write_bytes(content)
+        desk.tools.storage.put_file(row.storage_key, file)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    with open(f"/proc/{pid}/stat") as stat:  # an orphan may wait for init to collect it
+        return stat.read().rpartition(")")[2].split()[0] != "Z"
