@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """Read from variables with the prefix ``DCPI_``; the defaults run on one machine as it is."""
 
-    model_config = SettingsConfigDict(env_prefix="DCPI_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="DCPI_", env_ignore_empty=True, frozen=True)
 
     home: Path = Field(Path("var"), description="directory for everything without its own setting")
     database_url: str = Field("", description="SQLAlchemy URL; default: SQLite in home")
@@ -24,6 +24,7 @@ class Settings(BaseSettings):
     data_root: Path | None = Field(None, description="local copies of published datasets")
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
+    max_json_bytes: int = Field(1 << 20, ge=1024, description="largest JSON body")
     max_upload_bytes: int = Field(4 * 2**30, ge=1)
     inspect_seconds: int = Field(1800, ge=1, description="time limit for reading an upload")
     max_images: int = Field(100_000, ge=1, description="largest condensed set of a job")
@@ -34,6 +35,11 @@ class Settings(BaseSettings):
         60.0, gt=0, description="ring again for a job that nobody has claimed for so long"
     )
     stall_seconds: float = Field(1800.0, gt=0, description="silent work is stopped after so long")
+
+    @classmethod
+    def variables(cls) -> list[str]:
+        """Names of the environment variables that are read; some hold secrets."""
+        return [f"DCPI_{name.upper()}" for name in cls.model_fields]
 
     @cached_property
     def resolved_database_url(self) -> str:

@@ -31,7 +31,7 @@ DATASET = "cifar10-jpeg"
 CORESET: dict[str, Any] = {
     "images_per_class": 10,
     "base_method": "random",
-    "options": {"evaluation": {"repeats": 3, "protocol": "dc_flip_shift"}},
+    "options": {"evaluation": {"repeats": 2, "protocol": "dc_flip_shift"}},
 }
 JOBS: dict[str, dict[str, Any]] = {
     "dc, 1 per class, feature": {

@@ -35,6 +35,16 @@ def free_port(highest: int = 50_000) -> int:
             return port
 
 
+def _free_ports(count: int) -> list[int]:
+    """Ports that are all different, and none of them 10,000 above another."""
+    found: list[int] = []
+    while len(found) < count:
+        port = free_port()
+        if all(abs(port - other) not in (0, 10_000) for other in found):
+            found.append(port)
+    return found
+
+
 def wait_until(ready: Callable[[], bool], what: str, seconds: float = START_SECONDS) -> None:
     """Ask again and again; fails when the time is up."""
     deadline = time.monotonic() + seconds
@@ -103,19 +113,27 @@ def _seaweed(weed: str, folder: Path) -> Iterator[int]:
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }
     config.write_text(json.dumps({"identities": [identity]}))
-    master, volume, filer, port = (free_port() for _ in range(4))
+    master, volume, filer, port = _free_ports(4)
     command = [weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
     command += [f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}"]
     command += ["-filer", "-s3", f"-s3.port={port}", f"-s3.config={config}", "-volume.max=20"]
+    # These two would listen on fixed ports, so that only one test session could run at a time.
+    command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        wait_until(lambda: _answers(f"http://127.0.0.1:{port}/"), "SeaweedFS")
+        wait_until(lambda: _lives(process, folder) and _answers(f"http://127.0.0.1:{port}/"), "S3")
         wait_until(lambda: _make_bucket(weed, master, filer), "the bucket")
         yield port
     finally:
         process.kill()  # it takes its time to say goodbye
         process.wait()
+
+
+def _lives(process: subprocess.Popen[bytes], folder: Path) -> bool:
+    if process.poll() is not None:
+        pytest.fail(f"SeaweedFS ended: {(folder / 'log').read_text()[-2000:]}")
+    return True
 
 
 def _answers(url: str) -> bool:

@@ -27,6 +27,7 @@ from worker.shutdown import PATIENCE_SECONDS
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.25
+SHUTDOWN_LAG_SECONDS = 1.0
 KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 
 
@@ -149,7 +150,7 @@ class Attempt:
             return Outcome(Verdict.SUCCEEDED, bundle=self._last.bundle)
         if code == Exit.JOB_AT_FAULT and isinstance(self._last, ErrorLine):
             return self._fault(self._last)
-        if reason is Reason.SHUTDOWN or code == Exit.STOPPED:
+        if reason is Reason.SHUTDOWN or self._stopped_with_us(code):
             return Outcome(Verdict.PREEMPTED)
         if reason is Reason.STALLED:
             silent = f"no sign of work for {self._patience.silent:g} s"
@@ -160,6 +161,11 @@ class Attempt:
         words = self._child.last_words
         detail = f"the process ended with code {code}: {words[-1] if words else 'no word'}"
         return Outcome(Verdict.BROKEN, code="worker_error", detail=detail)
+
+    def _stopped_with_us(self, code: int) -> bool:
+        # A machine that goes down signals all at once, and the child may be the first to listen.
+        # Only then is it no attempt: a job that others keep stopping must come to an end.
+        return code == Exit.STOPPED and self._shutdown.wait(SHUTDOWN_LAG_SECONDS)
 
     @staticmethod
     def _fault(error: ErrorLine) -> Outcome:

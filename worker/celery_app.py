@@ -54,8 +54,9 @@ def _queues(own: str) -> list[Any]:
     return [Queue(name) for name in names]  # type: ignore[no-untyped-call]
 
 
-@signals.celeryd_init.connect
+@signals.setup_logging.connect
 def _log_to_stderr(**_: Any) -> None:
+    """In Celery's place, which would show warnings only."""
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,7 +13,10 @@ from worker.places import CHECKPOINT
 
 logger = logging.getLogger(__name__)
 
-UPLOAD_SECONDS = 10.0
+UPLOAD_SECONDS = 5.0
+UPLOAD_SHARE = 0.1
+"""Of the time, at most, that goes into uploads: large checkpoints are stored less often."""
+LOOK_SECONDS = 0.5
 JOIN_SECONDS = 1.0
 PREFIX = "checkpoints"
 LINK = "upload.safetensors"
@@ -72,12 +76,13 @@ class Checkpoint:
             self._stored = _version(link)
             return True
 
-    def store_last(self) -> None:
-        """Upload what the ended runner left; a failure costs steps, not the job."""
+    def try_to_store(self) -> bool:
+        """As ``store``, but a failure is only logged: it costs steps, not the job."""
         try:
-            self.store()
+            return self.store()
         except Exception as error:  # noqa: BLE001 - drivers raise what they like
             logger.warning("%s was not stored: %s", self._key, error)
+            return False
 
     def delete(self) -> None:
         """Forget the stored checkpoint; housekeeping deletes it later should this fail."""
@@ -100,8 +105,12 @@ class Checkpoint:
         self._thread.join(JOIN_SECONDS)  # a cancelled job does not wait for a long upload
 
     def _run(self) -> None:
-        while not self._over.wait(self._every):
-            self.store_last()
+        pause = 0.0
+        while not self._over.wait(max(pause, min(LOOK_SECONDS, self._every))):
+            began = time.monotonic()
+            stored = self.try_to_store()
+            spent = time.monotonic() - began
+            pause = max(self._every, spent / UPLOAD_SHARE) if stored else 0.0
 
 
 def _version(file: Path) -> tuple[int, int] | None:

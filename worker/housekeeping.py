@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 
 from sqlalchemy import select
 
@@ -80,6 +81,7 @@ class Housekeeper:
             self._tools.storage.delete(stored[job_id])
 
 
+@cache  # a worker is "ready" anew after each reconnection to its broker
 def start() -> threading.Thread:
     """Keep house in a thread of this process until it is asked to end."""
     keeper = Housekeeper(Tools.from_settings(Settings()))

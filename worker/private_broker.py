@@ -21,10 +21,15 @@ def main(socket: Path, directory: Path) -> None:
     signal.signal(signal.SIGTERM, _leave)
     server = ValkeyServer(port=0, data_dir=directory, unix_socket_path=socket)
     server.start()
-    with contextlib.suppress(SystemExit):
+    try:
         while server.is_running():
             time.sleep(POLL_SECONDS)
-    server.terminate()
+    finally:
+        server.terminate()
+        # Whoever made the directory of the socket may have been killed.
+        socket.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            socket.parent.rmdir()
 
 
 def _leave(*_: object) -> Never:

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 def runner_command(settings: Settings) -> list[str]:
     """How the child is started: in our environment, but without our passwords and keys."""
-    hidden = [f"-uDCPI_{name.upper()}" for name in type(settings).model_fields]
+    hidden = [f"-u{name}" for name in settings.variables()]
     return ["env", *hidden, sys.executable, "-m", "worker.runner"]
 
 
@@ -97,7 +97,7 @@ class Supervisor:
             outcome = Outcome(Verdict.LOST)
         status = Settlement(self._tools, lease, self._stop).settle(outcome)
         now = status or "somebody else's"
-        logger.info("job %s: %s %s, now %s", lease.job_id, outcome.verdict, outcome.detail, now)
+        logger.info("job %s: %s, now %s %s", lease.job_id, outcome.verdict, now, outcome.detail)
         if status in TERMINAL or outcome.code == CheckpointError.code:
             checkpoint.delete()
 
@@ -115,7 +115,7 @@ class Supervisor:
             attempt = Attempt(child, journal, lambda: pulse.wanted, self._stop, self._patience)
             outcome = attempt.follow()
         if outcome.verdict in (Verdict.PREEMPTED, Verdict.BROKEN):
-            checkpoint.store_last()
+            checkpoint.try_to_store()
         return outcome
 
     def _order(self, lease: Lease, workspace: Path) -> Order:

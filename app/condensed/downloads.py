@@ -37,7 +37,7 @@ def serve(request: Request, row: Condensed, path: str, storage: Storage) -> Resp
         "X-Content-Type-Options": "nosniff",
         "Content-Disposition": f'inline; filename="{name}"',
     }
-    if etag in _tags(request.headers.get("if-none-match", "")):
+    if {etag, "*"} & _tags(request.headers.get("if-none-match", "")):
         return Response(status_code=304, headers=headers)
     part = _requested_part(request, etag, size)
     if part is not None and part.start >= size:
@@ -62,7 +62,7 @@ def _requested_part(request: Request, etag: str, size: int) -> ByteRange | None:
 
     A range that is no single byte range is ignored, as RFC 9110 allows.
     """
-    found = re.fullmatch(r"bytes=(\d*)-(\d*)", request.headers.get("range", ""))
+    found = re.fullmatch(r"bytes=([0-9]{0,18})-([0-9]{0,18})", request.headers.get("range", ""))
     if found is None or request.headers.get("if-range", etag) != etag:
         return None
     first, last = found.groups()

@@ -8,12 +8,17 @@ from app.datasets import service
 from app.datasets.inspection import UploadOptions
 from app.datasets.schemas import DatasetRead
 from app.kit.app_state import SessionDep, StateDep
+from app.kit.bodies import UploadRoute
+from app.kit.idempotency import KeyHeader
 from app.kit.pages import Page, PageQueryDep, only_known_parameters
 from app.kit.problems import documented
 from dcpi_core.spec.base import NAME_PATTERN
 
 router = APIRouter(
-    prefix="/v1/datasets", tags=["datasets"], dependencies=[Depends(only_known_parameters)]
+    prefix="/v1/datasets",
+    tags=["datasets"],
+    dependencies=[Depends(only_known_parameters)],
+    route_class=UploadRoute,
 )
 
 Name = Annotated[str, Path(max_length=64, pattern=NAME_PATTERN, examples=["digits"])]
@@ -27,7 +32,7 @@ Name = Annotated[str, Path(max_length=64, pattern=NAME_PATTERN, examples=["digit
     summary="List datasets",
 )
 def list_datasets(session: SessionDep, page: PageQueryDep) -> Any:
-    """The first page begins with the published datasets; uploads follow, newest first."""
+    """The published datasets, then uploads, newest first unless `order` says otherwise."""
     return service.find(session, page)
 
 
@@ -48,13 +53,17 @@ def upload_dataset(
     image_size: Annotated[
         int | None, Form(ge=8, le=1024, description="resize and crop to squares of this side")
     ] = None,
+    idempotency_key: KeyHeader = None,
 ) -> Any:
     """Folders are classes; `train/` and `test/` at the top, or one level that is split by seed.
 
     Every image is decoded before the answer. An archive with anything wrong in it is refused
-    whole, naming the entry.
+    whole, naming the entry. With an `Idempotency-Key`, a repeated upload gets the first answer.
     """
-    found = service.upload(state, file.file, UploadOptions(name, seed, image_size))
+    options = UploadOptions(name, seed, image_size)
+    found, repeated = service.upload(state, file.file, options, idempotency_key)
+    if repeated:
+        response.headers["Idempotency-Replayed"] = "true"
     response.headers["Location"] = f"/v1/datasets/{found.id}"
     return found
 

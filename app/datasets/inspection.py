@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.settings import Settings
 from dcpi_core.spec.dataset import DatasetFacts
 from dcpi_core.spec.errors import ArchiveError, DcpiError, FieldProblem, InvalidInput
 
@@ -30,7 +31,9 @@ def inspect(archive: Path, out: Path, options: UploadOptions, seconds: int) -> D
         InvalidInput: what is wrong with the archive, naming the entry.
         DcpiError: the inspection itself broke.
     """
-    command = [sys.executable, "-m", "dcpi_core.datasets.archive", "inspect", str(archive)]
+    # The environment without our passwords: the child decodes what strangers send.
+    command = ["env", *(f"-u{name}" for name in Settings.variables())]
+    command += [sys.executable, "-m", "dcpi_core.datasets.archive", "inspect", str(archive)]
     command += [f"--name={options.name}", f"--out={out}", f"--seed={options.seed}"]
     command += [f"--max-seconds={seconds}"]
     if options.image_size is not None:

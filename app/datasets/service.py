@@ -1,7 +1,10 @@
 """Rules about datasets: the catalogue's and the uploaded ones."""
 
 import hashlib
+import re
 import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,16 +16,20 @@ from app.datasets.inspection import UploadOptions, inspect
 from app.datasets.schemas import DatasetRead, read_published, read_upload
 from app.kit.app_state import AppState
 from app.kit.clock import now
-from app.kit.db import unit_of_work
+from app.kit.db import reading, unit_of_work
+from app.kit.idempotency import once, recall
 from app.kit.ids import new_id
 from app.kit.pages import PageQuery
 from app.kit.problems import TooLarge
 from app.models import Dataset
 from dcpi_core.spec.catalog import load_catalog
 from dcpi_core.spec.dataset import DatasetFacts
-from dcpi_core.spec.errors import Conflict, NotFound, UnknownName
+from dcpi_core.spec.errors import Conflict, InvalidInput, NotFound, UnknownName
 
 COPY_BYTES = 1 << 20
+OPERATION = "uploadDataset"
+
+_ID = re.compile(r"ds_[0-9A-Z]{26}")
 
 
 def facts_of(session: Session, wanted: str) -> tuple[DatasetFacts, str | None]:
@@ -42,12 +49,16 @@ def facts_of(session: Session, wanted: str) -> tuple[DatasetFacts, str | None]:
 
 
 def find(session: Session, page: PageQuery) -> dict[str, Any]:
-    """A page of datasets: the published ones on the first, then uploads, newest first."""
-    found = page.page(repository.find(session, page), read_upload)
-    if page.after is None:
-        published = [read_published(facts) for facts in load_catalog().datasets.values()]
-        found["data"] = published + found["data"]
-    return found
+    """A page of datasets: the published ones come first, then uploads."""
+    published = [read_published(facts) for facts in load_catalog().datasets.values()]
+    names = [dataset.id for dataset in published]
+    if page.after in names:
+        published = published[names.index(page.after) + 1 :]
+        page = page.model_copy(update={"after": None})
+    elif page.after is not None:
+        published = []
+    uploads = [read_upload(row) for row in repository.find(session, page)]
+    return page.page([*published, *uploads], lambda dataset: dataset)
 
 
 def get(session: Session, wanted: str) -> DatasetRead:
@@ -61,18 +72,30 @@ def get(session: Session, wanted: str) -> DatasetRead:
     return read_upload(row)
 
 
-def upload(state: AppState, body: BinaryIO, options: UploadOptions) -> DatasetRead:
+def upload(
+    state: AppState, body: BinaryIO, options: UploadOptions, key: str | None
+) -> tuple[DatasetRead, bool]:
     """Take in an archive: check it, store it, and only then make it known.
+
+    Returns:
+        The dataset, and whether it is the answer to an earlier request with the same key.
 
     Raises:
         InvalidInput: what is wrong with the archive or the options.
         Conflict: the name is taken.
     """
-    _require_free(state, options.name)
+    if _ID.fullmatch(options.name):
+        raise InvalidInput.at("/name", "a name must not look like the id of an upload")
     state.settings.home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=state.settings.home, prefix="upload-") as folder:
         archive, out = Path(folder) / "archive", Path(folder) / "dataset.safetensors"
         digest, size = _receive(body, archive, state.settings.max_upload_bytes)
+        asked = asdict(options) | {"sha256": digest}
+        with reading(state.sessions) as session:
+            known = recall(session, OPERATION, key, asked)
+            if known is not None:
+                return DatasetRead.model_validate(known), True
+            _require_free(session, options.name)
         facts = inspect(archive, out, options, state.settings.inspect_seconds)
         dataset_id = new_id("ds")
         row = Dataset(
@@ -84,24 +107,43 @@ def upload(state: AppState, body: BinaryIO, options: UploadOptions) -> DatasetRe
             storage_key=f"datasets/{dataset_id}.safetensors",
             created_at=now(),
         )
-        state.storage.put_file(row.storage_key, out)
-    return _record(state, row)
+        return _keep(state, row, out, lambda session: _record(session, row, key, asked))
 
 
-def _record(state: AppState, row: Dataset) -> DatasetRead:
+def _keep(
+    state: AppState, row: Dataset, file: Path, record: Callable[[Session], tuple[DatasetRead, bool]]
+) -> tuple[DatasetRead, bool]:
+    """Store the file, then record it; a twin that was recorded first makes the file superfluous.
+
+    Any other error leaves the file: whether the database took the record is not known then, and
+    a file without a record does less harm than a record without a file.
+    """
+    state.storage.put_file(row.storage_key, file)
     try:
         with unit_of_work(state.sessions) as session:
-            session.add(row)
-            session.flush()
-            return read_upload(row)
+            found, repeated = record(session)
     except IntegrityError:
         state.storage.delete(row.storage_key)
         raise _taken(row.name) from None
+    if repeated:
+        state.storage.delete(row.storage_key)
+    return found, repeated
 
 
-def _require_free(state: AppState, name: str) -> None:
-    with unit_of_work(state.sessions) as session:
-        uploaded = repository.by_id_or_name(session, name) is not None
+def _record(
+    session: Session, row: Dataset, key: str | None, asked: dict[str, Any]
+) -> tuple[DatasetRead, bool]:
+    def add() -> dict[str, Any]:
+        session.add(row)
+        session.flush()
+        return read_upload(row).model_dump(mode="json")
+
+    answer, repeated = once(session, OPERATION, key, asked, add)
+    return DatasetRead.model_validate(answer), repeated
+
+
+def _require_free(session: Session, name: str) -> None:
+    uploaded = repository.by_id_or_name(session, name) is not None
     if uploaded or name in load_catalog().datasets:
         raise _taken(name)
 

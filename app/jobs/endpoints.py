@@ -5,18 +5,27 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Header, Path, Query, Response
 from fastapi.responses import StreamingResponse
+from pydantic import AfterValidator, BeforeValidator
 
 from app.jobs import service
 from app.jobs.schemas import EventRead, JobRead
 from app.jobs.states import Status
 from app.jobs.stream import stream
 from app.kit.app_state import SessionDep, StateDep
+from app.kit.bodies import JsonRoute
+from app.kit.clock import as_utc
+from app.kit.idempotency import KeyHeader, once
 from app.kit.pages import Page, PageQueryDep, only_known_parameters
 from app.kit.problems import documented
 from dcpi_core.spec.estimate import Estimate
 from dcpi_core.spec.job import JobRequest
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(only_known_parameters)])
+router = APIRouter(
+    prefix="/v1/jobs",
+    tags=["jobs"],
+    dependencies=[Depends(only_known_parameters)],
+    route_class=JsonRoute,
+)
 
 JobId = Annotated[
     str, Path(pattern=r"^job_[0-9A-Z]{26}$", examples=["job_01JD0000000000000000000000"])
@@ -54,6 +63,23 @@ EXAMPLES: dict[str, Any] = {
         },
     },
 }
+LOCATION: dict[str, Any] = {
+    "headers": {"Location": {"description": "path of the job", "schema": {"type": "string"}}}
+}
+
+
+def _statuses(given: Any) -> Any:
+    """Take ``a,b`` as well as two parameters, and the American spelling."""
+    if not isinstance(given, list):
+        return given
+    words = [word for text in given for word in str(text).split(",")]
+    return ["cancelled" if word == "canceled" else word for word in words]
+
+
+def _to_utc(given: datetime | None) -> datetime | None:
+    return None if given is None else as_utc(given)
+
+
 Request_ = Annotated[JobRequest, Body(openapi_examples=EXAMPLES)]
 
 
@@ -62,7 +88,7 @@ Request_ = Annotated[JobRequest, Body(openapi_examples=EXAMPLES)]
     status_code=202,
     operation_id="createJob",
     response_model=JobRead,
-    responses=documented(422),
+    responses={202: LOCATION, **documented(413, 415, 422)},
     summary="Submit a job",
 )
 def create_job(
@@ -70,9 +96,7 @@ def create_job(
     session: SessionDep,
     state: StateDep,
     response: Response,
-    idempotency_key: Annotated[
-        str | None, Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")
-    ] = None,
+    idempotency_key: KeyHeader = None,
 ) -> Any:
     """Check the request, resolve every default and queue the job.
 
@@ -83,7 +107,7 @@ def create_job(
         job = service.create(session, state.settings, body)
         return service.show(session, job).model_dump(mode="json")
 
-    answer, repeated = service.once(
+    answer, repeated = once(
         session, "createJob", idempotency_key, body.model_dump(mode="json"), act
     )
     response.headers["Location"] = f"/v1/jobs/{answer['id']}"
@@ -96,7 +120,7 @@ def create_job(
     "/estimate",
     operation_id="estimateJob",
     response_model=Estimate,
-    responses=documented(422),
+    responses=documented(413, 415, 422),
     summary="What a job would cost",
 )
 def estimate_job(body: Request_, session: SessionDep, state: StateDep) -> Any:
@@ -114,11 +138,15 @@ def estimate_job(body: Request_, session: SessionDep, state: StateDep) -> Any:
 def list_jobs(
     session: SessionDep,
     page: PageQueryDep,
-    status: Annotated[list[Status] | None, Query()] = None,
+    status: Annotated[
+        list[Status] | None,
+        BeforeValidator(_statuses),
+        Query(description="one or several, repeated or with commas"),
+    ] = None,
     dataset: Text = None,
     base_method: Text = None,
     pi_type: Text = None,
-    created_after: datetime | None = None,
+    created_after: Annotated[datetime | None, AfterValidator(_to_utc)] = None,
 ) -> Any:
     """Jobs that match every filter given."""
     filters = {

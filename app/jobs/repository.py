@@ -3,13 +3,13 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.jobs.states import Status
 from app.kit.clock import now
 from app.kit.pages import PageQuery
-from app.models import IdempotencyKey, Job
+from app.models import Job
 from dcpi_core.spec.errors import NotFound
 
 
@@ -30,6 +30,8 @@ def find(
         statement = statement.where(Job.status.in_(statuses))
     if pi_type := filters.pop("pi_type", None):
         statement = statement.where(has_type(Job.pi_types, pi_type))
+    if dataset := filters.pop("dataset", None):
+        statement = statement.where(or_(Job.dataset == dataset, Job.dataset_id == dataset))
     for name, value in filters.items():
         if value is not None:
             statement = statement.where(getattr(Job, name) == value)
@@ -56,12 +58,3 @@ def move(session: Session, job_id: str, before: Status, after: Status) -> bool:
         values["finished_at"] = now()
     changed = update(Job).where(Job.id == job_id, Job.status == before).values(values)
     return session.execute(changed.returning(Job.id)).scalar_one_or_none() is not None
-
-
-def known_answer(session: Session, operation: str, key: str) -> IdempotencyKey | None:
-    """What was answered to this key before."""
-    return session.scalar(
-        select(IdempotencyKey).where(
-            IdempotencyKey.operation == operation, IdempotencyKey.key == key
-        )
-    )

@@ -1,8 +1,5 @@
 """Rules about jobs: what is accepted, what cancelling means."""
 
-import hashlib
-import json
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -17,9 +14,9 @@ from app.kit import outbox
 from app.kit.clock import now
 from app.kit.ids import new_id
 from app.kit.pages import PageQuery
-from app.models import IdempotencyKey, Job
+from app.models import Job
 from app.settings import Settings
-from dcpi_core.spec.errors import BudgetError, FieldProblem, InvalidInput
+from dcpi_core.spec.errors import BudgetError, FieldProblem
 from dcpi_core.spec.estimate import Estimate, estimate
 from dcpi_core.spec.job import NO_PRIVILEGED, JobRequest, JobSpec
 from dcpi_core.spec.resolve import resolve
@@ -127,39 +124,3 @@ def show(session: Session, job: Job) -> JobRead:
 def has_ended(job: Job) -> bool:
     """Whether nothing more will happen to the job."""
     return Status(job.status) in TERMINAL
-
-
-def once(
-    session: Session, operation: str, key: str | None, body: Any, act: Callable[[], dict[str, Any]]
-) -> tuple[dict[str, Any], bool]:
-    """Act, or repeat the answer given to the same key before.
-
-    Returns:
-        The answer, and whether it is a repetition.
-
-    Raises:
-        InvalidInput: the key was used with another body.
-    """
-    if key is None:
-        return act(), False
-    text = json.dumps(body, sort_keys=True)
-    fingerprint = hashlib.sha256(text.encode()).hexdigest()
-    known = repository.known_answer(session, operation, key)
-    if known is None:
-        answer = act()
-        row = IdempotencyKey(
-            operation=operation,
-            key=key,
-            fingerprint=fingerprint,
-            answer=answer,
-            created_at=now(),
-        )
-        session.add(row)
-        session.flush()
-        return answer, False
-    if known.fingerprint != fingerprint:
-        raise InvalidInput(
-            f"Idempotency-Key {key!r} was used with another body; use a new key",
-            [FieldProblem("/Idempotency-Key", "idempotency_key_reused", "used with another body")],
-        )
-    return known.answer, True

@@ -12,7 +12,7 @@ from app.jobs.events import events_after
 from app.jobs.schemas import read_event, read_job
 from app.jobs.service import has_ended
 from app.kit.app_state import AppState
-from app.kit.db import unit_of_work
+from app.kit.db import reading
 
 POLL_SECONDS = 0.5
 KEEPALIVE_SECONDS = 15.0
@@ -44,7 +44,7 @@ async def stream(state: AppState, job_id: str, after: int) -> AsyncIterator[byte
 
 def _look(state: AppState, job_id: str, after: int) -> tuple[list[bytes], int, bytes | None]:
     """New events, the number of the last one, and the closing event if the job is over."""
-    with unit_of_work(state.sessions) as session:
+    with reading(state.sessions) as session:
         job = repository.get(session, job_id)
         rows = events_after(session, job_id, after, BATCH)
         found = [

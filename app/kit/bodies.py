@@ -5,6 +5,7 @@ them breaks something further in (a database column, an answer, a job that start
 """
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NoReturn
 
@@ -21,6 +22,8 @@ MAX_DEPTH = 32
 MAX_INTEGER = 2**63
 FORM_OVERHEAD_BYTES = 1 << 16
 """Fields, boundaries and part headers around an uploaded file."""
+
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -166,6 +169,6 @@ def _check(value: Any, pointer: str, depth: int) -> None:
 
 
 def _check_text(text: str, pointer: str) -> None:
-    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+    if _NO_TEXT.search(text):
         message = "text holds a NUL or half of a surrogate pair, which is no character"
         raise InvalidInput.at(pointer, message, "invalid_text")

@@ -18,6 +18,7 @@ class Bell:
                 "global_keyprefix": "dcpi:",
                 "socket_connect_timeout": 2,
                 "socket_timeout": 5,
+                "max_retries": 0,  # the outbox tries again; nobody waits here
             },
             broker_connection_timeout=2,
         )
@@ -29,4 +30,4 @@ class Bell:
     def check(self) -> None:
         """Raise if the broker cannot be reached."""
         with self._celery.connection_for_write(connect_timeout=2) as connection:
-            connection.ensure_connection(max_retries=1, timeout=2)
+            connection.ensure_connection(max_retries=0, timeout=2)

@@ -4,8 +4,9 @@ import hashlib
 import json
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any
 
+from fastapi import Header
 from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -17,6 +18,16 @@ from dcpi_core.spec.errors import FieldProblem, InvalidInput
 LIFETIME = timedelta(hours=24)
 
 Answer = dict[str, Any]
+KeyHeader = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="the same key within a day gets the first answer again",
+    ),
+]
 
 
 def once(
@@ -38,6 +49,11 @@ def once(
     known = recall(session, operation, key, body)
     if known is not None:
         return known, True
+    # Not there, or too old to count.
+    own = (IdempotencyKey.operation == operation, IdempotencyKey.key == key)
+    session.execute(
+        delete(IdempotencyKey).where(*own, IdempotencyKey.created_at < now() - LIFETIME)
+    )
     row = IdempotencyKey(
         operation=operation, key=key, fingerprint=_fingerprint(body), answer={}, created_at=now()
     )
@@ -63,10 +79,7 @@ def recall(session: Session, operation: str, key: str | None, body: Any) -> Answ
         return None
     own = (IdempotencyKey.operation == operation, IdempotencyKey.key == key)
     found = session.scalar(select(IdempotencyKey).where(*own))
-    if found is None:
-        return None
-    if found.created_at < now() - LIFETIME:
-        session.execute(delete(IdempotencyKey).where(*own))
+    if found is None or found.created_at < now() - LIFETIME:
         return None
     if found.fingerprint != _fingerprint(body):
         message = "was used with another body; use a new key"

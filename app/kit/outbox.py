@@ -88,7 +88,7 @@ def _settle(sessions: SessionFactory, sent: list[int], taken: list[int]) -> None
         session.execute(left.values(taken_until=None))
 
 
-def _overdue(moment: datetime, after: timedelta) -> Select[tuple[Job]]:
+def _overdue(moment: datetime, after: timedelta) -> Select[Job]:
     never_reminded = and_(Job.ring_at.is_(None), Job.queued_at < moment - after)
     unsent = exists().where(OutboxMessage.job_id == Job.id)
     return (

@@ -7,7 +7,8 @@ from fastapi import Depends, Query, Request
 from pydantic import BaseModel, Field
 from sqlalchemy import Select
 
-from dcpi_core.spec.errors import InvalidInput
+from app.kit.problems import UnknownParameter
+from dcpi_core.spec.errors import FieldProblem
 
 Row = TypeVar("Row")
 Item = TypeVar("Item")
@@ -72,16 +73,15 @@ def only_known_parameters(request: Request) -> None:
     """Refuse query parameters that the operation does not have: a misspelt filter filters nothing.
 
     Raises:
-        InvalidInput: names the parameter and those that exist.
+        UnknownParameter: names the parameter and those that exist.
     """
     route = request.scope["route"]
     known = {field.alias for field in _query_fields(route.dependant)}
     for name in request.query_params:
         if name not in known:
             allowed = ", ".join(sorted(known)) or "none"
-            raise InvalidInput.at(
-                f"/{name}", f"unknown query parameter {name!r}; allowed: {allowed}"
-            )
+            message = f"unknown query parameter {name!r}; allowed: {allowed}"
+            raise UnknownParameter(message, [FieldProblem(f"/{name}", "unknown", message)])
 
 
 def _query_fields(dependant: Any) -> list[Any]:

@@ -233,6 +233,4 @@ def _short(text: str) -> str:
 
 
 def _field(problem: FieldProblem) -> ProblemField:
-    return ProblemField(
-        pointer=problem.pointer, code=problem.code, message=_short(problem.message)
-    )
+    return ProblemField(pointer=problem.pointer, code=problem.code, message=_short(problem.message))

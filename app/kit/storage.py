@@ -5,7 +5,9 @@ Keys are made by us from identifiers, never from what a user typed.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import obstore
 from obstore.exceptions import NotFoundError
@@ -14,7 +16,12 @@ from obstore.store import LocalStore, S3Store
 from app.settings import Settings
 from dcpi_core.spec.errors import NotFound
 
+if TYPE_CHECKING:
+    from obstore import GetOptions
+
 CHUNK_BYTES = 1 << 20
+CONNECT_TIME = timedelta(seconds=5)
+RETRY_TIME = timedelta(seconds=20)
 
 
 @dataclass(frozen=True)
@@ -39,19 +46,19 @@ class Storage:
         """Fetch an object into ``path``, atomically; raises NotFound."""
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.part")
+        chunks = self.read(key)
         with temporary.open("wb") as file:
-            for chunk in self.read(key):
-                file.write(chunk)
+            file.writelines(chunks)
         temporary.replace(path)
 
     def read(self, key: str, part: ByteRange | None = None) -> Iterator[bytes]:
-        """The object's bytes, or a part of them, in pieces; raises NotFound."""
-        size = self.size(key)
-        start, stop = (part.start, part.stop) if part else (0, size)
-        while start < stop:
-            end = min(start + CHUNK_BYTES, stop)
-            yield bytes(obstore.get_range(self._store, key, start=start, end=end))
-            start = end
+        """The object's bytes, or a part of them, in pieces; raises NotFound at once."""
+        options: GetOptions = {"range": (part.start, part.stop)} if part else {}
+        try:
+            found = obstore.get(self._store, key, options=options)
+        except (NotFoundError, FileNotFoundError):
+            raise NotFound(f"no object {key!r}") from None
+        return (bytes(chunk) for chunk in found.stream(min_chunk_size=CHUNK_BYTES))
 
     def size(self, key: str) -> int:
         """Bytes of the object; raises NotFound."""
@@ -99,6 +106,11 @@ def open_storage(settings: Settings) -> Storage:
             endpoint=endpoint,
             access_key_id=settings.s3_access_key_id,
             secret_access_key=settings.s3_secret_access_key.get_secret_value(),
-            client_options={"allow_http": bool(endpoint and endpoint.startswith("http://"))},
+            client_options={
+                "allow_http": bool(endpoint and endpoint.startswith("http://")),
+                "connect_timeout": CONNECT_TIME,
+            },
+            # A request of a user waits for this; the default goes on for three minutes.
+            retry_config={"max_retries": 3, "retry_timeout": RETRY_TIME},
         )
     )

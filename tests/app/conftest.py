@@ -8,8 +8,10 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from app.kit.app_state import AppState
+from app.kit.clock import now
 from app.main import create_app
 from app.migrate import upgrade
+from app.models import Job
 from app.settings import Settings
 
 FOUR_WORDS = {
@@ -18,6 +20,25 @@ FOUR_WORDS = {
     "base_method": "dc",
     "pi_type": "feature",
 }
+
+
+def queued(job_id: str) -> Job:
+    """A queued job as the database needs it; its spec is empty."""
+    return Job(
+        id=job_id,
+        status="queued",
+        request=FOUR_WORDS,
+        spec={},
+        spec_digest="",
+        dataset="digits",
+        base_method="dc",
+        pi_types="feature",
+        images_per_class=1,
+        estimate={},
+        labels={},
+        created_at=now(),
+        queued_at=now(),
+    )
 
 
 @pytest.fixture
@@ -39,8 +60,9 @@ def state(application: FastAPI) -> AppState:
 
 @pytest.fixture
 def client(application: FastAPI) -> Iterator[TestClient]:
-    with TestClient(application, raise_server_exceptions=False) as client:
-        yield client
+    # Not entered, so that no thread of the application empties the outbox; see test_relay.py.
+    yield TestClient(application, raise_server_exceptions=False)
+    application.state.dcpi.engine.dispose()
 
 
 @pytest.fixture

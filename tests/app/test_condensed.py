@@ -106,7 +106,9 @@ def test_parts_that_do_not_exist(client, condensed_id, range_):
     assert (response.status_code, response.headers["content-range"]) == (416, "bytes */5120")
 
 
-@pytest.mark.parametrize("range_", ["bytes=9-3", "lines=1-2", "bytes=0-1,4-5", "bytes=-"])
+@pytest.mark.parametrize(
+    "range_", ["bytes=9-3", "lines=1-2", "bytes=0-1,4-5", "bytes=-", "bytes=0-" + "9" * 5000]
+)
 def test_ranges_that_make_no_sense_are_ignored(client, condensed_id, range_):
     url = f"/v1/condensed/{condensed_id}/files/data.safetensors"
     response = client.get(url, headers={"Range": range_})
@@ -119,7 +121,15 @@ def test_a_stale_validator_gets_the_whole_new_file(client, condensed_id):
     fresh = client.get(url, headers={"Range": "bytes=0-9", "If-Range": etag})
     stale = client.get(url, headers={"Range": "bytes=0-9", "If-Range": '"old"'})
     assert (fresh.status_code, stale.status_code) == (206, 200)
-    assert client.get(url, headers={"If-None-Match": etag}).status_code == 304
+    for known in (etag, f'"other", W/{etag}', "*"):
+        assert client.get(url, headers={"If-None-Match": known}).status_code == 304
+
+
+def test_a_file_that_the_storage_lost_is_no_empty_success(client, state, condensed_id):
+    state.storage.delete(object_key(condensed_id, "data.safetensors"))
+    response = client.get(f"/v1/condensed/{condensed_id}/files/data.safetensors")
+    assert response.status_code == 404
+    assert response.headers["content-type"] == "application/problem+json"
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,15 @@
 import io
+import subprocess
 import zipfile
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from app.datasets import inspection, service
 from dcpi_core.datasets import load_prepared
+from dcpi_core.spec.catalog import load_catalog
+from dcpi_core.spec.errors import DcpiError
 from tests.app.conftest import FOUR_WORDS
 
 
@@ -91,6 +95,74 @@ def test_an_upload_over_the_limit_is_refused(client):
     response = upload(client, archive())
     assert response.status_code == 413
     assert "100 bytes" in response.json()["detail"]
+
+
+def test_a_body_over_the_limit_is_not_even_stored(client):
+    """The form's parser would write it to the disk before anybody could look at it."""
+    small = client.app.state.dcpi.settings.model_copy(update={"max_upload_bytes": 100})
+    object.__setattr__(client.app.state.dcpi, "settings", small)
+    response = upload(client, b"x" * 300_000)
+    assert (response.status_code, response.json()["code"]) == (413, "too_large")
+
+
+def test_a_repeated_upload_gets_the_first_answer(client, state):
+    def send(content, **form):
+        return client.post(
+            "/v1/datasets",
+            files={"file": ("pets.zip", content)},
+            data={"name": "pets", **form},
+            headers={"Idempotency-Key": "upload-1"},
+        )
+
+    content = archive()
+    first, again, other = send(content), send(content), send(content, seed=1)
+    assert (first.status_code, again.status_code, other.status_code) == (201, 201, 422)
+    assert again.json() == first.json()
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert state.storage.keys("datasets") == [f"datasets/{first.json()['id']}.safetensors"]
+
+
+def test_two_uploads_of_one_name_at_a_time_leave_one_file(client, state, monkeypatch):
+    """The second passes the first check, and is refused by the database."""
+    monkeypatch.setattr(service, "_require_free", lambda *_: None)
+    assert upload(client, archive()).status_code == 201
+    assert upload(client, archive()).status_code == 409
+    assert len(state.storage.keys("datasets")) == 1
+
+
+def test_a_name_cannot_pose_as_an_id(client):
+    response = upload(client, archive(), name="ds_" + "0" * 26)
+    assert (response.status_code, response.json()["errors"][0]["pointer"]) == (422, "/name")
+
+
+def test_the_inspecting_process_has_none_of_our_keys(monkeypatch, tmp_path):
+    seen = []
+
+    def run(command, **options):
+        seen.extend(command)
+        return subprocess.CompletedProcess(command, 2, stdout="", stderr="")
+
+    monkeypatch.setattr(inspection.subprocess, "run", run)
+    with pytest.raises(DcpiError):
+        inspection.inspect(tmp_path, tmp_path, inspection.UploadOptions("x", 0, None), 1)
+    assert {"env", "-uDCPI_S3_SECRET_ACCESS_KEY", "-uDCPI_DATABASE_URL"} <= set(seen)
+
+
+def test_pages_of_datasets_hold_published_and_uploaded_ones_once(client):
+    upload(client, archive(), name="zebras")
+    upload(client, archive(), name="ants")
+    seen, after = [], None
+    while True:
+        params = {"limit": 2} | ({"after": after} if after else {})
+        page = client.get("/v1/datasets", params=params).json()
+        assert len(page["data"]) <= 2
+        seen += [dataset["name"] for dataset in page["data"]]
+        after = page["last_id"]
+        if not page["has_more"]:
+            break
+    assert seen[-2:] == ["ants", "zebras"]
+    assert sorted(seen) == sorted({*seen})
+    assert len(seen) == 2 + len(load_catalog().datasets)
 
 
 def test_what_is_missing_is_named(client):

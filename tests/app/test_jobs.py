@@ -1,11 +1,20 @@
 import json
+import threading
+from datetime import datetime, timedelta, timezone
 
 import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import update
 
 from app.jobs import leases
 from app.jobs.events import LOG, append_event
 from app.jobs.states import LEASED, TERMINAL, TRANSITIONS, Status
+from app.kit.clock import now
 from app.kit.db import unit_of_work
+from app.main import create_app
+from app.migrate import upgrade
+from app.models import IdempotencyKey
+from app.settings import Settings
 from tests.app.conftest import FOUR_WORDS
 
 
@@ -34,7 +43,7 @@ def test_four_words_are_accepted_and_resolved(client):
         ({"fracton": 0.1}, "/fracton", "not permitted"),
         ({"seed": -1}, "/seed", "greater than or equal to 0"),
         ({"seed": 2**31}, "/seed", "less than"),
-        ({"dataset": "a\x00b"}, "/dataset", "pattern"),
+        ({"dataset": "a\x00b"}, "/dataset", "NUL"),
         ({"options": {"base": {"iterations": "x"}}}, "/options/base/iterations", "integer"),
         ({"options": {"base": {"steps": 1}}}, "/options/base", "iterations"),
         ({"options": {"evaluation": {"repeats": 0}}}, "/options/evaluation/repeats", "1"),
@@ -81,6 +90,59 @@ def test_a_repeated_request_gets_the_first_answer(client):
     assert len(client.get("/v1/jobs").json()["data"]) == 1
 
 
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_twins_at_the_same_moment_make_one_job(database, tmp_path, request):
+    url = "" if database == "sqlite" else request.getfixturevalue("postgres_url")()
+    settings = Settings(home=tmp_path, database_url=url, broker_url="redis://127.0.0.1:1/0")
+    upgrade(settings.resolved_database_url)
+    app = create_app(settings)
+    client = TestClient(app, raise_server_exceptions=False)
+    headers = {"Idempotency-Key": "twins"}
+    answers = []
+
+    def submit():
+        answers.append(client.post("/v1/jobs", json=FOUR_WORDS, headers=headers))
+
+    threads = [threading.Thread(target=submit) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [answer.status_code for answer in answers] == [202] * 6
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert len(client.get("/v1/jobs").json()["data"]) == 1
+    app.state.dcpi.engine.dispose()
+
+
+def test_a_key_is_forgotten_after_a_day_and_never_kept_by_a_refusal(client, state):
+    headers = {"Idempotency-Key": "again"}
+    bad = client.post("/v1/jobs", json=FOUR_WORDS | {"base_method": "dcx"}, headers=headers)
+    first = client.post("/v1/jobs", json=FOUR_WORDS, headers=headers)
+    assert (bad.status_code, first.status_code) == (422, 202)
+    with unit_of_work(state.sessions) as session:
+        session.execute(update(IdempotencyKey).values(created_at=now() - timedelta(hours=25)))
+    later = client.post("/v1/jobs", json=FOUR_WORDS, headers=headers)
+    assert later.json()["id"] != first.json()["id"]
+
+
+def test_filters_by_state_and_time(client):
+    made = client.post("/v1/jobs", json=FOUR_WORDS).json()
+    count = lambda **filters: len(client.get("/v1/jobs", params=filters).json()["data"])  # noqa: E731
+    assert count(status="running,queued") == 1
+    assert count(status=["running", "canceled"]) == 0
+    assert client.get("/v1/jobs", params={"status": "done"}).status_code == 422
+    before = datetime.fromisoformat(made["created_at"]) - timedelta(seconds=1)
+    after = before + timedelta(seconds=60)
+    east = timezone(timedelta(hours=14))
+    for moment, expected in ((before, 1), (after, 0)):
+        assert count(created_after=moment.isoformat()) == expected
+        assert count(created_after=moment.astimezone(east).isoformat()) == expected
+    assert (
+        client.get("/v1/jobs", params={"created_after": "0001-01-01T00:00:00+14:00"}).status_code
+        == 422
+    )
+
+
 def test_an_estimate_starts_nothing(client):
     found = client.post("/v1/jobs/estimate", json=FOUR_WORDS).json()
     assert found["bytes"]["total"] == sum(
@@ -114,7 +176,7 @@ def test_filters_filter_and_unknown_ones_are_refused(client):
     assert count(status="running") == 0
     assert count(dataset="digits", base_method="dc") == 2
     response = client.get("/v1/jobs", params={"datset": "digits"})
-    assert response.status_code == 422
+    assert (response.status_code, response.json()["code"]) == (400, "unknown_parameter")
     assert "dataset" in response.json()["detail"]
 
 

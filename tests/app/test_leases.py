@@ -11,7 +11,7 @@ from app.kit.clock import now
 from app.kit.db import build_engine, build_sessions, unit_of_work
 from app.migrate import upgrade
 from app.models import Condensed, Job, OutboxMessage
-from tests.app.conftest import FOUR_WORDS
+from tests.app.conftest import queued
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_of_many_claimants_exactly_one_succeeds(database, tmp_path, request):
     sessions = build_sessions(engine)
     job_ids = [f"job_{number}" for number in range(10)]
     with unit_of_work(sessions) as session:
-        session.add_all(_queued(job_id) for job_id in job_ids)
+        session.add_all(queued(job_id) for job_id in job_ids)
     won: list[str] = []
 
     def work():
@@ -175,21 +175,3 @@ def test_jobs_that_the_broker_forgot_are_rung_for_again(sessions, job_id):
     assert outbox.ring_again(sessions, "gpu", after_seconds=60) == 0
     assert outbox.ring_again(sessions, "gpu", after_seconds=0) == 1
     assert outbox.relay(sessions, lambda *_: None) == 1
-
-
-def _queued(job_id: str) -> Job:
-    return Job(
-        id=job_id,
-        status="queued",
-        request=FOUR_WORDS,
-        spec={},
-        spec_digest="",
-        dataset="digits",
-        base_method="dc",
-        pi_types="feature",
-        images_per_class=1,
-        estimate={},
-        labels={},
-        created_at=now(),
-        queued_at=now(),
-    )

@@ -49,6 +49,7 @@ def test_a_bug_is_a_problem_without_a_trace(client, monkeypatch):
     assert response.json()["code"] == "internal_error"
     assert "secret" not in response.text
     assert "Traceback" not in response.text
+    assert response.headers["X-Request-Id"] == response.json()["request_id"] != ""
 
 
 def test_request_ids_are_kept_if_sane(client):
@@ -90,6 +91,34 @@ def test_every_operation_is_documented(client):
     examples = document["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]
     for example in examples["application/json"]["examples"].values():
         assert client.post("/v1/jobs", json=example["value"]).status_code == 202
+
+
+def test_every_reference_of_the_documentation_leads_somewhere(client):
+    document = client.get("/openapi.json").json()
+
+    def references(value):
+        if isinstance(value, dict):
+            yield from [value["$ref"]] if isinstance(value.get("$ref"), str) else []
+            value = list(value.values())
+        if isinstance(value, list):
+            for item in value:
+                yield from references(item)
+
+    found = set(references(document))
+    assert "#/components/schemas/Problem" in found
+    for reference in found:
+        at = document
+        for step in reference.removeprefix("#/").split("/"):
+            at = at[step]
+
+
+def test_every_operation_documents_its_problems(client):
+    paths = client.get("/openapi.json").json()["paths"]
+    for path, operations in paths.items():
+        if path.startswith("/v1"):
+            for operation in operations.values():
+                assert {"400", "422", "500"} <= operation["responses"].keys(), path
+                assert "application/problem+json" in operation["responses"]["422"]["content"]
 
 
 def test_the_catalogue_tells_what_can_be_asked(client):

@@ -1,5 +1,6 @@
 """A worker over SQLite and a local directory, whose child is a script of the tests' own."""
 
+import shutil
 import sys
 import threading
 from collections.abc import Callable
@@ -41,9 +42,18 @@ def settings(tmp_path: Path) -> Settings:
     )
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with all tables, made once and copied for each test."""
+    path = tmp_path_factory.mktemp("database") / "empty.db"
+    upgrade(f"sqlite:///{path}")
+    return path
+
+
 @pytest.fixture
-def tools(settings: Settings) -> Tools:
-    upgrade(settings.resolved_database_url)
+def tools(settings: Settings, empty_database: Path) -> Tools:
+    settings.home.mkdir()
+    shutil.copy(empty_database, settings.home / "dcpi.db")
     return replace(Tools.from_settings(settings), bell=BrokenBell(""))
 
 

@@ -85,7 +85,7 @@ def test_a_storage_that_is_away_is_no_error(tools, tmp_path, monkeypatch):
     checkpoint = Checkpoint(tools.storage, "job_1", tmp_path)
     monkeypatch.setattr(type(tools.storage), "put_file", never)
     monkeypatch.setattr(type(tools.storage), "delete", never)
-    checkpoint.store_last()
+    checkpoint.try_to_store()
     checkpoint.delete()
 
 

@@ -30,7 +30,7 @@ def step(number: int, phase: str = "base", total: int = 100) -> ProgressLine:
 
 
 def steal(desk, lease) -> None:
-    theirs = update(Job).where(Job.id == lease.job_id).values(lease_token="theirs")  # noqa: S106
+    theirs = update(Job).where(Job.id == lease.job_id).values(lease_token="theirs")
     desk.change(lambda session: session.execute(theirs))
 
 

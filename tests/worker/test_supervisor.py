@@ -3,10 +3,13 @@
 import os
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
+from sqlalchemy.exc import OperationalError
 
+from app.jobs import leases
 from app.kit.storage import Storage
 from app.models import Dataset, Job
 from dcpi_core.spec.catalog import load_catalog
@@ -151,7 +154,7 @@ def test_a_lost_lease_ends_the_child_and_writes_nothing(desk):
     job_id = desk.submit()
     thread = desk.run_aside("hang", job_id)
     until(lambda: desk.events(job_id, "progress"))
-    theirs = update(Job).where(Job.id == job_id).values(lease_token="theirs")  # noqa: S106
+    theirs = update(Job).where(Job.id == job_id).values(lease_token="theirs")
     desk.change(lambda session: session.execute(theirs))
     before = len(desk.events(job_id))
     thread.join(timeout=5)
@@ -169,7 +172,7 @@ def test_a_lease_lost_while_the_bundle_is_stored_leaves_no_files(desk, monkeypat
 
     def lose(storage, key, path):
         put(storage, key, path)
-        theirs = update(Job).where(Job.id == job_id).values(lease_token="theirs")  # noqa: S106
+        theirs = update(Job).where(Job.id == job_id).values(lease_token="theirs")
         desk.change(lambda session: session.execute(theirs))
 
     monkeypatch.setattr(Storage, "put_file", lose)
@@ -204,9 +207,19 @@ def test_a_deaf_child_is_killed_when_the_worker_ends(desk):
     assert desk.job(job_id).status == "queued"
 
 
-def test_a_child_stopped_by_somebody_else_is_handed_over_too(desk):
-    job_id = desk.run("stopped")
+def test_a_child_that_hears_of_the_shutdown_first_is_handed_over_too(desk):
+    job_id = desk.submit()
+    thread = desk.run_aside("stopped", job_id)
+    until(lambda: desk.starts() == 1)
+    time.sleep(0.3)
+    desk.stop.set()
+    thread.join()
     assert (desk.job(job_id).status, desk.job(job_id).attempt) == ("queued", 0)
+
+
+def test_a_child_that_others_stop_has_used_an_attempt(desk):
+    job_id = desk.run("stopped")
+    assert (desk.job(job_id).status, desk.job(job_id).attempt) == ("queued", 1)
 
 
 def test_a_message_that_comes_too_late_is_passed_on(desk):
@@ -258,6 +271,38 @@ def test_a_storage_that_stays_away_costs_an_attempt(desk, monkeypatch):
     job_id = desk.run("finish")
     assert desk.job(job_id).status == "queued"
     assert "could not be stored" in desk.events(job_id)[-1].data["reason"]
+
+
+def test_a_database_that_is_away_at_the_end_costs_nothing(desk, monkeypatch):
+    desk.write_bundle()
+    finish, failures = leases.finish, [1, 2]
+
+    def sometimes(session, lease, row):
+        if failures:
+            failures.pop()
+            session.execute(text("SELECT 1 FROM no_such_table"))
+        return finish(session, lease, row)
+
+    monkeypatch.setattr(leases, "finish", sometimes)
+    monkeypatch.setattr(settlement, "SQL_PAUSE", 0.0)
+    job_id = desk.run("finish")
+    assert desk.job(job_id).status == "succeeded"
+    assert len(desk.condensed()) == 1
+
+
+def test_a_database_that_stays_away_leaves_the_job_to_the_reaper(desk, monkeypatch):
+    def never(session, lease, row):
+        session.execute(text("SELECT 1 FROM no_such_table"))
+
+    desk.write_bundle()
+    job_id = desk.submit()
+    monkeypatch.setattr(leases, "finish", never)
+    monkeypatch.setattr(settlement, "SQL_PAUSE", 0.0)
+    desk.tools.settings.__dict__["lease_seconds"] = 1.0
+    with pytest.raises(OperationalError):
+        desk.run("finish", job_id)
+    assert desk.job(job_id).status == "running"
+    assert desk.workspaces() == []
 
 
 def test_a_supervisor_that_fails_gives_the_job_back(desk):
@@ -321,5 +366,5 @@ def _alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    with open(f"/proc/{pid}/stat") as stat:  # an orphan may wait for init to collect it
-        return stat.read().rpartition(")")[2].split()[0] != "Z"
+    # An orphan may wait for init to collect it.
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

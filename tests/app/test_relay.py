@@ -1,0 +1,153 @@
+"""Messages on their way to the broker: none lost, none locked in."""
+
+import threading
+
+import pytest
+from fastapi.testclient import TestClient
+from kombu import Connection
+from sqlalchemy import select, update
+
+from app.kit import outbox
+from app.kit.db import build_engine, build_sessions, reading, unit_of_work
+from app.main import create_app
+from app.migrate import upgrade
+from app.models import Job, OutboxMessage
+from app.settings import Settings
+from tests.app.conftest import FOUR_WORDS, queued
+from tests.servers import wait_until
+
+
+def waiting(sessions) -> list[str]:
+    with reading(sessions) as session:
+        return list(session.scalars(select(OutboxMessage.job_id)))
+
+
+def take(connection, queue) -> list[str]:
+    found = connection.SimpleQueue(queue, no_ack=True)
+    taken = []
+    while True:
+        try:
+            taken.append(found.get(block=False).payload[0][0])
+        except found.Empty:
+            return taken
+
+
+def test_a_submitted_job_reaches_the_broker_while_the_api_runs(tmp_path, valkey_url):
+    settings = Settings(home=tmp_path, broker_url=valkey_url, queue="relay-test")
+    upgrade(settings.resolved_database_url)
+    app = create_app(settings)
+    with TestClient(app) as client:
+        job_id = client.post("/v1/jobs", json=FOUR_WORDS).json()["id"]
+        wait_until(lambda: waiting(app.state.dcpi.sessions) == [], "the outbox", 10)
+    options = {"global_keyprefix": "dcpi:"}
+    with Connection(valkey_url, transport_options=options) as connection:
+        assert take(connection, "relay-test") == [job_id]
+
+
+def test_a_broker_that_is_down_refuses_no_job(tmp_path):
+    settings = Settings(home=tmp_path, broker_url="redis://127.0.0.1:1/0")
+    upgrade(settings.resolved_database_url)
+    app = create_app(settings)
+    with TestClient(app) as client:
+        response = client.post("/v1/jobs", json=FOUR_WORDS)
+        assert response.status_code == 202
+        assert waiting(app.state.dcpi.sessions) == [response.json()["id"]]
+
+
+def test_the_database_is_free_while_the_broker_is_spoken_to(state, job_id):
+    written = []
+
+    def publish(*_):
+        def write():
+            with unit_of_work(state.sessions) as session:
+                session.execute(update(Job).values(name="written meanwhile"))
+            written.append(True)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        thread.join(5)
+
+    assert outbox.relay(state.sessions, publish) == 1
+    assert written == [True]
+
+
+def test_what_one_relay_has_taken_no_other_sends(state, job_id):
+    inner = []
+
+    def publish(*_):
+        inner.append(outbox.relay(state.sessions, lambda *_: None))
+
+    assert outbox.relay(state.sessions, publish) == 1
+    assert inner == [0]
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_many_relays_at_once_send_each_message_once(database, tmp_path, request):
+    url = "" if database == "sqlite" else request.getfixturevalue("postgres_url")()
+    settings = Settings(home=tmp_path, database_url=url)
+    upgrade(settings.resolved_database_url)
+    engine = build_engine(settings.resolved_database_url)
+    sessions = build_sessions(engine)
+    jobs = [f"job_{number:03}" for number in range(250)]
+    with unit_of_work(sessions) as session:
+        session.add_all(queued(job_id) for job_id in jobs)
+        session.flush()
+        for job_id in jobs:
+            outbox.ring(session, job_id, "gpu")
+    sent = []
+
+    def empty():
+        while outbox.relay(sessions, lambda job_id, _: sent.append(job_id)):
+            pass
+
+    def together(act):
+        threads = [threading.Thread(target=act) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    together(empty)
+    assert sorted(sent) == jobs
+    sent.clear()
+    together(lambda: outbox.ring_again(sessions, "gpu", 0.001))
+    together(empty)
+    assert len(sent) == len(set(sent)) >= outbox.BATCH
+    engine.dispose()
+
+
+def test_only_what_was_sent_is_forgotten(client, state):
+    jobs = [client.post("/v1/jobs", json=FOUR_WORDS | {"seed": n}).json()["id"] for n in range(3)]
+    sent = []
+
+    def fails_at_the_second(job_id, _):
+        if sent:
+            raise ConnectionError
+        sent.append(job_id)
+
+    with pytest.raises(ConnectionError):
+        outbox.relay(state.sessions, fails_at_the_second)
+    assert waiting(state.sessions) == jobs[1:]
+    assert outbox.relay(state.sessions, lambda *_: None) == 2
+
+
+def test_reminders_become_rarer_and_never_pile_up(state, job_id):
+    assert outbox.ring_again(state.sessions, "gpu", 0.001) == 0  # its message is not yet sent
+    outbox.relay(state.sessions, lambda *_: None)
+    assert outbox.ring_again(state.sessions, "gpu", 0.001) == 1
+    assert outbox.ring_again(state.sessions, "gpu", 0.001) == 0
+    outbox.relay(state.sessions, lambda *_: None)
+    with reading(state.sessions) as session:
+        job = session.get(Job, job_id)
+        pause = (job.ring_at - job.queued_at).total_seconds()
+    assert 0.001 <= pause < 60
+
+
+def test_reading_waits_for_no_writer(client, state, job_id):
+    answers = []
+    with unit_of_work(state.sessions) as session:
+        session.execute(update(Job).values(name="not yet committed"))
+        ask = threading.Thread(target=lambda: answers.append(client.get(f"/v1/jobs/{job_id}")))
+        ask.start()
+        ask.join(5)
+    assert [answer.json()["name"] for answer in answers] == [None]
