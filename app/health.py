@@ -32,7 +32,7 @@ class Ready(BaseModel):
 
 
 @router.get("/healthz", operation_id="healthz", summary="Is the process alive?")
-def healthz() -> Alive:
+async def healthz() -> Alive:
     """Needs nothing but the process itself."""
     return Alive()
 

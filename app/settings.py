@@ -31,6 +31,9 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(60.0, gt=0, description="silence after which a worker is dead")
     heartbeat_seconds: float = Field(15.0, gt=0)
     max_attempts: int = Field(3, ge=1)
+    retry_seconds: float = Field(
+        15.0, ge=0, description="pause before the second attempt; four times that before the third"
+    )
     republish_seconds: float = Field(
         60.0, gt=0, description="ring again for a job that nobody has claimed for so long"
     )

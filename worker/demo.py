@@ -1,7 +1,7 @@
 """One small job through the REST API, from its submission to the downloaded bundle."""
 
-import shutil
 from pathlib import Path
+from typing import Any
 
 from dcpi_core.cli.screen import PhaseBars, err, out
 from dcpi_core.cli.table import accuracy_table, rows_of
@@ -9,18 +9,25 @@ from dcpi_core.client import Client
 from dcpi_core.client.models import Job
 from dcpi_core.spec.report import Report
 
-REQUEST = {
+REQUEST: dict[str, Any] = {
     "dataset": "digits",
     "fraction": "0.7%",
     "base_method": "dc",
     "pi_type": "feature",
     "name": "demo",
-    "options": {"base": {"iterations": 100}, "evaluation": {"repeats": 3, "epochs": 200}},
+    "options": {
+        "base": {"iterations": 80},
+        "pi": {"feature": {"teacher_min_steps": 300}},
+        "evaluation": {"repeats": 3, "epochs": 150},
+    },
 }
 
 
 def run(address: str, target: Path) -> bool:
     """Show the job and its result; true if the bundle beats random images."""
+    if target.exists() and any(target.iterdir()) and not (target / "manifest.json").is_file():
+        err().print(f"error: {target} is not empty and holds no bundle", style="red", markup=False)
+        return False
     with Client(address) as client:
         job = client.jobs.create(REQUEST)
         facts = job.model_dump()
@@ -35,7 +42,6 @@ def run(address: str, target: Path) -> bool:
             err().print(f"error: the job {job.status}: {reason}", style="red", markup=False)
             return False
         condensed = job.result.condensed_id
-        shutil.rmtree(target, ignore_errors=True)
         client.condensed.download(condensed, target)
         report = client.condensed.report(condensed)
     _show(report, condensed, target, address)

@@ -5,10 +5,11 @@ killed worker left behind can be told from what is in use, and swept away.
 """
 
 import fcntl
+import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from app.kit.storage import Storage
@@ -46,16 +47,15 @@ class Places:
         Raises:
             NotFound: the storage does not have it.
         """
-        cached = self.cache / Path(key).name
-        if not cached.exists():
-            # Fetched under a name of its own: several workers may share this cache.
-            fetched = workspace / "fetched.safetensors"
-            storage.get_file(key, fetched)
+        cached, own = self.cache / Path(key).name, workspace / "dataset.safetensors"
+        try:
+            own.hardlink_to(cached)  # stays, should the cache be pruned now
+        except FileNotFoundError:
+            storage.get_file(key, own)
             cached.parent.mkdir(parents=True, exist_ok=True)
-            fetched.replace(cached)
-        cached.touch()
-        own = workspace / "dataset.safetensors"
-        own.hardlink_to(cached)  # stays, should the cache be pruned now
+            with suppress(FileExistsError):  # several workers may share this cache
+                cached.hardlink_to(own)
+        os.utime(own)  # the same file as the cached one: it was used now
         return own
 
     def prune_cache(self, max_bytes: int) -> list[Path]:

@@ -3,6 +3,7 @@
 Every write names the lease, so a worker that lost its job changes nothing.
 """
 
+import contextlib
 import logging
 import threading
 import time
@@ -64,11 +65,22 @@ class Settlement:
             self._store(row, bundle)
         except Exception as error:
             logger.exception("job %s: its bundle cannot be stored", lease.job_id)
+            with contextlib.suppress(Exception):
+                self._discard(row)  # a part of it may have arrived
             if self._stop.is_set():
                 return self._hand_over()
             detail = f"the bundle could not be stored ({type(error).__name__})"
             return self._retry(Outcome(Verdict.BROKEN, code="storage_error", detail=detail))
-        if self._persist(lambda session: leases.finish(session, lease, row)):
+        condensed_id = row.id
+
+        def finish(session: Session) -> bool:
+            # Also if an earlier try was committed and only its answer was lost on the way.
+            return (
+                leases.finish(session, lease, row)
+                or session.get(Condensed, condensed_id) is not None
+            )
+
+        if self._persist(finish):
             return Status.SUCCEEDED
         self._discard(row)
         return None
@@ -110,6 +122,7 @@ class Settlement:
                 settings.queue,
                 max_attempts=settings.max_attempts,
                 reason=outcome.detail,
+                pause_seconds=settings.retry_seconds * 4 ** (lease.attempt - 1),
             )
         )
         self._call_the_next()
@@ -117,9 +130,9 @@ class Settlement:
 
     def _hand_over(self) -> Status | None:
         queue = self._tools.settings.queue
-        given = self._persist(lambda session: leases.hand_over(session, self._lease, queue))
+        status = self._persist(lambda session: leases.hand_over(session, self._lease, queue))
         self._call_the_next()
-        return Status.QUEUED if given else None
+        return status
 
     def _record(self, write: Callable[[Session, Lease], bool], status: Status) -> Status | None:
         held = self._persist(lambda session: write(session, self._lease))

@@ -95,10 +95,12 @@ class Supervisor:
             outcome = Outcome(Verdict.BROKEN, code="worker_error", detail=detail)
         if pulse.wanted is Wanted.FENCED:
             outcome = Outcome(Verdict.LOST)
+        if outcome.code == CheckpointError.code:
+            checkpoint.delete()  # before anybody else may claim the job and fetch it again
         status = Settlement(self._tools, lease, self._stop).settle(outcome)
         now = status or "somebody else's"
         logger.info("job %s: %s, now %s %s", lease.job_id, outcome.verdict, now, outcome.detail)
-        if status in TERMINAL or outcome.code == CheckpointError.code:
+        if status in TERMINAL:
             checkpoint.delete()
 
     def _attempt(

@@ -93,24 +93,32 @@ def cancelled(session: Session, lease: Lease) -> bool:
 
 
 def release(
-    session: Session, lease: Lease, queue: str, *, max_attempts: int, reason: str
+    session: Session,
+    lease: Lease,
+    queue: str,
+    *,
+    max_attempts: int,
+    reason: str,
+    pause_seconds: float = 0.0,
 ) -> Status | None:
     """Give the job back: to the queue, or to nobody after too many attempts; None if lost.
 
-    A job that was being cancelled is cancelled now.
+    A job that was being cancelled is cancelled now. With a pause workers are called only then, so
+    that whatever is broken gets time to recover before the attempts are used up.
     """
     job = session.scalar(select(Job).where(*_held(lease)).with_for_update())
-    return None if job is None else _give_up(session, job, queue, max_attempts, reason)
+    if job is None:
+        return None
+    return _give_up(session, job, queue, max_attempts, reason, pause_seconds)
 
 
-def hand_over(session: Session, lease: Lease, queue: str) -> bool:
-    """Give the job back because this worker shuts down; the attempt does not count."""
+def hand_over(session: Session, lease: Lease, queue: str) -> Status | None:
+    """Give the job back because this worker shuts down; it costs no attempt. None if lost."""
     job = session.scalar(select(Job).where(*_held(lease)).with_for_update())
     if job is None:
-        return False
+        return None
     job.attempt -= 1
-    _give_up(session, job, queue, job.attempt + 1, "worker shut down")
-    return True
+    return _give_up(session, job, queue, job.attempt + 1, "worker shut down")
 
 
 def reap(session: Session, queue: str, max_attempts: int) -> list[str]:
@@ -140,7 +148,14 @@ def _end(session: Session, lease: Lease, status: Status, values: dict[str, Any])
     return True
 
 
-def _give_up(session: Session, job: Job, queue: str, max_attempts: int, reason: str) -> Status:
+def _give_up(
+    session: Session,
+    job: Job,
+    queue: str,
+    max_attempts: int,
+    reason: str,
+    pause_seconds: float = 0.0,
+) -> Status:
     job.lease_token = job.lease_owner = job.lease_expires_at = None
     moment = now()
     if job.status == Status.CANCELLING:
@@ -153,7 +168,10 @@ def _give_up(session: Session, job: Job, queue: str, max_attempts: int, reason: 
         status = Status.QUEUED
         job.queued_at = moment
         job.ring_at = None
-        outbox.ring(session, job.id, queue)
+        if pause_seconds:
+            job.ring_at = moment + timedelta(seconds=pause_seconds)
+        else:
+            outbox.ring(session, job.id, queue)
     job.status = status
     if status is not Status.QUEUED:
         job.finished_at = moment

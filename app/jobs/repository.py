@@ -3,19 +3,18 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from app.jobs.states import Status
-from app.kit.clock import now
 from app.kit.pages import PageQuery
 from app.models import Job
 from dcpi_core.spec.errors import NotFound
 
 
-def get(session: Session, job_id: str) -> Job:
-    """The job with this id; raises NotFound."""
-    job = session.get(Job, job_id)
+def get(session: Session, job_id: str, *, lock: bool = False) -> Job:
+    """The job with this id, its row locked if wanted; raises NotFound."""
+    job = session.get(Job, job_id, with_for_update=lock)
     if job is None:
         raise NotFound(f"no job {job_id!r}")
     return job
@@ -49,12 +48,3 @@ def ahead_of(session: Session, job: Job) -> int:
     """Queued jobs that were submitted before this one."""
     statement = select(func.count()).select_from(Job)
     return session.scalar(statement.where(Job.status == Status.QUEUED, Job.id < job.id)) or 0
-
-
-def move(session: Session, job_id: str, before: Status, after: Status) -> bool:
-    """Change the status if it is still ``before``."""
-    values: dict[str, Any] = {"status": after}
-    if after is Status.CANCELLED:
-        values["finished_at"] = now()
-    changed = update(Job).where(Job.id == job_id, Job.status == before).values(values)
-    return session.execute(changed.returning(Job.id)).scalar_one_or_none() is not None

@@ -103,15 +103,17 @@ def history(session: Session, job_id: str, after: int, limit: int) -> dict[str, 
 
 def cancel(session: Session, job_id: str) -> Job:
     """Ask for the end of a job; a job that has ended stays as it is."""
-    job = repository.get(session, job_id)
-    for before, after in (
-        (Status.QUEUED, Status.CANCELLED),
-        (Status.RUNNING, Status.CANCELLING),
-    ):
-        if repository.move(session, job_id, before, after):
-            append_event(session, job_id, STATUS, {"status": after})
-            break
-    session.refresh(job)
+    job = repository.get(session, job_id, lock=True)
+    after = {Status.QUEUED: Status.CANCELLED, Status.RUNNING: Status.CANCELLING}.get(
+        Status(job.status)
+    )
+    if after is not None:
+        job.status = after
+        if after is Status.CANCELLED:
+            job.finished_at = now()
+        session.flush()
+        append_event(session, job_id, STATUS, {"status": after})
+        session.refresh(job)
     return job
 
 

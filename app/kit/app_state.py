@@ -1,9 +1,10 @@
 """What the application holds while it runs, and how endpoints get at it."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
 from typing import Annotated
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Request
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
@@ -13,6 +14,9 @@ from app.kit.db import SessionFactory, reading, unit_of_work
 from app.kit.relay import Relay
 from app.kit.storage import Storage
 from app.settings import Settings
+
+SEATS = 10
+"""Requests that may have a session at once, fewer than the pool has connections."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class AppState:
     storage: Storage
     bell: Bell
     relay: Relay
+    seats: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(SEATS))
 
 
 def get_state(request: Request) -> AppState:
@@ -36,8 +41,21 @@ def get_state(request: Request) -> AppState:
 StateDep = Annotated[AppState, Depends(get_state)]
 
 
-def _session(request: Request, state: StateDep) -> Iterator[Session]:
-    if request.method == "GET":
+async def _seat(state: StateDep) -> AsyncIterator[None]:
+    """Wait for a seat in the event loop.
+
+    A request that waited for a connection would hold a thread, and one that has a connection needs
+    a thread to go on: without seats, enough of both at once would wait for each other.
+    """
+    async with state.seats:
+        yield
+
+
+Seat = Annotated[None, Depends(_seat, scope="function")]
+
+
+def _session(request: Request, state: StateDep, _: Seat) -> Iterator[Session]:
+    if request.method in ("GET", "HEAD"):
         with reading(state.sessions) as session:
             yield session
         return

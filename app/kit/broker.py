@@ -1,6 +1,10 @@
 """The broker as the API sees it: a bell to ring. Workers' side is in ``worker.celery_app``."""
 
-from celery import Celery
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 RUN_JOB = "worker.tasks.run_job"
 
@@ -10,8 +14,13 @@ class Bell:
 
     def __init__(self, broker_url: str) -> None:
         self.broker_url = broker_url
-        self._celery = Celery(broker=broker_url, set_as_current=False)
-        self._celery.conf.update(
+
+    @cached_property
+    def _celery(self) -> "Celery":
+        from celery import Celery  # noqa: PLC0415 - a tenth of the start-up, needed first to send
+
+        celery = Celery(broker=self.broker_url, set_as_current=False)
+        celery.conf.update(
             task_ignore_result=True,
             task_serializer="json",
             broker_transport_options={
@@ -22,6 +31,7 @@ class Bell:
             },
             broker_connection_timeout=2,
         )
+        return celery
 
     def __call__(self, job_id: str, queue: str) -> None:
         """Send the message; raises if the broker cannot be reached."""

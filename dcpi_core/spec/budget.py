@@ -1,9 +1,15 @@
 """Budget arithmetic: fractions of the training set, images per class. Integers, no surprises."""
 
+import re
 from fractions import Fraction
 
 from dcpi_core.spec.dataset import DatasetFacts
 from dcpi_core.spec.errors import BudgetError, FieldProblem
+
+# Bounded, since exact arithmetic on "1e-300000000" would never end.
+_NUMBER = re.compile(
+    r"(\d{1,20}/\d{1,20}|-?\d{0,20}\.?\d{1,40}(?:[eE][+-]?\d{1,3})?)\s*(%)?", re.ASCII
+)
 
 
 def parse_fraction(value: float | str) -> Fraction:
@@ -64,12 +70,13 @@ def check_images_per_class(
 
 
 def _to_ratio(value: float | str) -> Fraction:
-    if isinstance(value, str):
-        text = value.strip()
-        if text.endswith("%"):
-            return Fraction(text[:-1].strip()) / 100
-        return Fraction(text)
-    return Fraction(repr(float(value)))
+    if not isinstance(value, str):
+        return Fraction(repr(float(value)))
+    found = _NUMBER.fullmatch(value.strip())
+    if found is None:
+        raise ValueError(value)
+    number, percent = found.groups()
+    return Fraction(number) / (100 if percent else 1)
 
 
 def _refuse(message: str, pointer: str = "/fraction") -> BudgetError:

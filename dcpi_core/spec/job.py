@@ -14,6 +14,9 @@ NO_PRIVILEGED = "none"
 
 Protocol = Literal["dc", "dc_flip_shift"]
 
+Ratio = Annotated[float, Field(strict=True)]
+"""A number, not true or false."""
+
 Text = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]
 
 
@@ -53,7 +56,7 @@ class JobRequest(Record):
     """The body of ``POST /v1/jobs``; four words are enough."""
 
     dataset: Name = Field(description="a name from /v1/datasets, or the id of an upload")
-    fraction: float | str | None = Field(
+    fraction: Ratio | str | None = Field(
         None, description='ratio of training images to keep, in (0, 1]; "0.2%" is accepted'
     )
     images_per_class: int | None = Field(None, description="instead of fraction")

@@ -111,7 +111,7 @@ class Stack(Processes):
     """An API and workers over the servers that the environment names."""
 
     def __init__(self, folder: Path, settings: dict[str, str]) -> None:
-        fast = {"lease_seconds": "4", "heartbeat_seconds": "0.5"}
+        fast = {"lease_seconds": "4", "heartbeat_seconds": "0.5", "retry_seconds": "0"}
         home = {"home": str(folder / "home"), "data_root": str(folder / "no-data")}
         values = home | fast | settings
         environment = {f"DCPI_{name.upper()}": value for name, value in values.items()}

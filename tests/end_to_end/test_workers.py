@@ -11,6 +11,9 @@ from pathlib import Path
 
 from app.kit.broker import Bell
 from dcpi_core import bundle
+from dcpi_core.spec.catalog import load_catalog
+from dcpi_core.spec.job import JobRequest
+from dcpi_core.spec.resolve import resolve
 from tests.end_to_end.stack import TINIEST, statuses, steps, succeeded, until, with_iterations
 
 REFERENCE = """
@@ -21,7 +24,22 @@ folder = pathlib.Path(sys.argv[1])
 spec = JobSpec.model_validate_json(sys.stdin.read())
 run(spec, Workplace(folder / "work", folder / "assets"), device="cpu")
 """
-ITERATIONS = 150
+STEP_SECONDS = """
+import pathlib, sys, time
+from dcpi_core.pipeline import Workplace, run
+from dcpi_core.spec.job import JobSpec
+from dcpi_core.spec.progress import Phase
+times = []
+def note(progress):
+    if progress.phase is Phase.BASE:
+        times.append((time.monotonic(), progress.step))
+folder = pathlib.Path(sys.argv[1])
+run(JobSpec.model_validate_json(sys.stdin.read()), Workplace(folder, folder), progress=note)
+(begin, first), (end, last) = times[0], times[-1]
+print((end - begin) / (last - first))
+"""
+BASE_SECONDS = 14.0
+"""Of uninterrupted work; a runner writes its checkpoint every five."""
 
 
 def test_two_workers_never_run_a_job_twice(servers):
@@ -47,9 +65,10 @@ def test_two_workers_never_run_a_job_twice(servers):
 
 def test_a_job_moves_from_worker_to_worker_and_ends_with_the_same_bits(servers, tmp_path, capsys):
     """One worker is told to end, the next is killed; the third finishes what they began."""
+    iterations = round(BASE_SECONDS / seconds_per_step(servers, tmp_path))
     (stopped,) = servers.use_workers(1)
     with servers.client() as client:
-        job = client.jobs.create(with_iterations(ITERATIONS))
+        job = client.jobs.create(with_iterations(iterations))
         reference = run_reference(servers, job, tmp_path)
         until(lambda: len(steps(client, job.id, "base")) > 2, "the first steps")
         killed = servers.add_worker()
@@ -108,6 +127,21 @@ def test_a_killed_service_leaves_no_process(embedded):
     os.kill(embedded.head.pid, signal.SIGKILL)
     embedded.head.wait()
     until(lambda: not embedded.alive(), "the end of all processes", 20)
+
+
+def seconds_per_step(servers, folder: Path) -> float:
+    """How fast this machine is just now."""
+    facts = load_catalog().datasets["digits"]
+    spec = resolve(JobRequest.model_validate(with_iterations(12)), facts)
+    done = subprocess.run(
+        [sys.executable, "-c", STEP_SECONDS, str(folder / "speed")],
+        env=servers.environment,
+        input=spec.model_dump_json(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return float(done.stdout)
 
 
 def run_reference(servers, job, folder: Path) -> subprocess.Popen[bytes]:

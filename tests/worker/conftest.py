@@ -39,6 +39,7 @@ def settings(tmp_path: Path) -> Settings:
         lease_seconds=20,
         heartbeat_seconds=0.2,
         max_attempts=2,
+        retry_seconds=0,
     )
 
 

@@ -42,7 +42,23 @@ def test_fractions_are_ratios_unless_they_say_percent(given_, ratio):
 
 
 @pytest.mark.parametrize(
-    "bad", [0, -0.1, 1.0001, "0%", "101%", "", "%", "abc", "nan", "1/0", "inf"]
+    "bad",
+    [
+        0,
+        -0.1,
+        1.0001,
+        "0%",
+        "101%",
+        "",
+        "%",
+        "abc",
+        "nan",
+        "1/0",
+        "inf",
+        "1e-300000000",
+        "\u0660.\u0662",
+        "0." + "0" * 99 + "1",
+    ],
 )
 def test_other_fractions_are_refused_by_name(bad):
     with pytest.raises(BudgetError) as caught:
