@@ -88,10 +88,11 @@ class Child:
         """Kill whatever is left of the group, and return the exit code (negative: a signal)."""
         self.send(signal.SIGKILL)
         code = self._process.wait()
-        for thread in self._threads:
+        streams = (self._process.stdout, self._process.stderr, self._process.stdin)
+        for thread, stream in zip(self._threads, streams, strict=True):
             thread.join(timeout=1.0)
-        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if stream is not None:
+            # A process that left the group may hold the pipe open: closing would wait for it.
+            if stream is not None and not thread.is_alive():
                 with contextlib.suppress(OSError):
                     stream.close()
         return code

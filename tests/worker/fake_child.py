@@ -67,6 +67,13 @@ def family(_workspace):
     sys.exit(2)
 
 
+def deserter(_workspace):
+    """Somebody it started leaves the group and holds its pipes open."""
+    command = [sys.executable, "-c", "import time; time.sleep(8)"]
+    subprocess.Popen(command, start_new_session=True)
+    sys.exit(1)
+
+
 def resume(workspace):
     file = workspace / CHECKPOINT
     say("log", message=file.read_text() if file.exists() else "from the beginning")
@@ -110,6 +117,7 @@ SCENES = {
     "deaf": deaf,
     "hang": hang,
     "family": family,
+    "deserter": deserter,
     "crash": crash,
     "dataset": use_dataset,
     "killed": lambda _: os.kill(os.getpid(), signal.SIGKILL),

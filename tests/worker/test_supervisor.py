@@ -247,6 +247,14 @@ def test_nothing_that_a_child_started_stays(desk):
     until(lambda: not _alive(int(words.split()[1])))
 
 
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+def test_a_pipe_that_somebody_holds_open_does_not_detain_us(desk):
+    began = time.monotonic()
+    job_id = desk.run("deserter")
+    assert time.monotonic() - began < 6.0
+    assert desk.job(job_id).status == "queued"
+
+
 def test_a_storage_that_fails_for_a_moment_costs_nothing(desk, monkeypatch):
     desk.write_bundle()
     put, failures = Storage.put_file, [OSError("away"), OSError("still away")]
