@@ -80,6 +80,7 @@ def main() -> None:
     parser.add_argument("--bundles", type=Path, default=Path("var/benchmark"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/cifar10.json"))
     given = parser.parse_args()
+    given.out.parent.mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = {"environment": describe(Runtime.choose("cpu")), "jobs": {}}
     with Client(given.url) as client:
         upload(client, given.archive)

@@ -15,16 +15,31 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from dcpi_core.bundle import load
     from dcpi_core.evaluation.measure import accuracy as evaluate
+    from dcpi_core.pipeline import Workplace
     from dcpi_core.pipeline import run as condense
+    from dcpi_core.spec.job import JobRequest
+    from dcpi_core.spec.resolve import resolve
     from dcpi_core.training import fit
 
-__all__ = ["__version__", "condense", "evaluate", "fit", "load"]
+__all__ = [
+    "JobRequest",
+    "Workplace",
+    "__version__",
+    "condense",
+    "evaluate",
+    "fit",
+    "load",
+    "resolve",
+]
 
 _HOMES = {
+    "JobRequest": ("dcpi_core.spec.job", "JobRequest"),
+    "Workplace": ("dcpi_core.pipeline", "Workplace"),
     "condense": ("dcpi_core.pipeline", "run"),
     "evaluate": ("dcpi_core.evaluation.measure", "accuracy"),
     "fit": ("dcpi_core.training", "fit"),
     "load": ("dcpi_core.bundle", "load"),
+    "resolve": ("dcpi_core.spec.resolve", "resolve"),
 }
 
 

@@ -7,6 +7,7 @@ and ``unpack`` turn any of them into what ``save_tensors`` stores. No pickle any
 import dataclasses
 import json
 import os
+import uuid
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +25,7 @@ _HEADER = "state"
 def save_tensors(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
     """Write tensors and JSON ``values`` so that a reader sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     save_file(_unshared(tensors), temporary, metadata={_HEADER: json.dumps(values, sort_keys=True)})
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
@@ -85,10 +86,14 @@ def unpack(
         if name in tensors:
             fields[field.name] = tensors[name]
         elif field.name not in fields:
-            start = name + "."
-            fields[field.name] = {
-                key.removeprefix(start): item
-                for key, item in tensors.items()
-                if key.startswith(start)
-            }
+            fields[field.name] = below(f"{name}.", tensors)
     return kind(**fields)
+
+
+def below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names start with ``prefix``, without it."""
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }

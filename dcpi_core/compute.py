@@ -63,6 +63,11 @@ class Runtime:
             return f"float32, {torch.cuda.get_device_name(self.device)}"
         return f"float32, {self.threads} CPU threads, Winograd convolutions where they fit"
 
+    @property
+    def side_by_side(self) -> int:
+        """How many independent pieces of work ``map`` does at the same time."""
+        return self.threads if self.device.type == "cpu" else 1
+
     def chunks(self, count: int) -> Iterator[slice]:
         """Slices of at most ``micro_batch`` that cover ``range(count)``."""
         size = self.micro_batch or max(count, 1)
@@ -75,8 +80,8 @@ class Runtime:
         Work that is itself a piece of a larger ``map`` is not divided again.
         """
         items = list(items)
-        alone = len(items) < 2 or self.threads == 1 or getattr(_inside, "map", False)
-        if alone or self.device.type != "cpu":
+        alone = len(items) < 2 or self.side_by_side == 1 or getattr(_inside, "map", False)
+        if alone:
             return [function(item) for item in items]
         with _one_thread_per_operation(), ThreadPoolExecutor(self.threads) as pool:
             return list(pool.map(lambda item: _alone(function, item), items))

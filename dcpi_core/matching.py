@@ -50,8 +50,8 @@ def _loops(at_least: int, at_most: int | None, outer: int, inner: int) -> Preset
 
 
 PUBLISHED_LOOPS = (
-    _loops(1, 1, 1, 1),
-    _loops(2, 9, 5, 10),
+    _loops(1, 4, 1, 1),
+    _loops(5, 9, 5, 10),
     _loops(10, 19, 10, 50),
     _loops(20, 29, 20, 25),
     _loops(30, 39, 30, 20),
@@ -100,10 +100,11 @@ def train_between_updates(
     optimiser = sgd(network, options.network_learning_rate, 0.0, 0.0)
     images = condensed.images.to(runtime.device)
     labels = condensed.labels.to(runtime.device)
+    privileged = [p.to(runtime.device) for p in condensed.privileged]
     for epoch in range(options.inner_epochs):
         order = torch.randperm(len(labels), generator=streams.generator("inner_order", epoch))
         for index in order.to(runtime.device).split(256):
-            batch = [p.batch(index) for p in condensed.privileged]
+            batch = [p.batch(index) for p in privileged]
             found, _ = gradients(network, images[index], labels[index], runtime, batch)
             apply_gradients(network, optimiser, found)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dcpi_core import bundle
 from dcpi_core.bundle.tensors import from_tensors, stored_bytes, to_tensors
-from dcpi_core.checkpoint import load_tensors, pack, save_tensors, unpack
+from dcpi_core.checkpoint import below, load_tensors, pack, save_tensors, unpack
 from dcpi_core.compute import Runtime
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.context import Context, Metrics
@@ -154,9 +154,11 @@ class _Job:
             self.phase_began = time.monotonic()
             try:
                 phases[phase]()
-            finally:  # also when stopped or failed: what is done stays done
+            except Stopped:  # between steps, never inside one: what is done stays done
                 self._count_seconds()
                 self._save()
+                raise
+            self._count_seconds()
             later = order[order.index(phase) + 1 :]
             self.memory.phase = later[0] if later else Phase.PACKAGE
             self.memory.component, self.memory.step, self.memory.partial = 0, 0, None
@@ -211,8 +213,8 @@ class _Job:
             for repeat in range(self.spec.evaluation.repeats)
         ]
         while self.memory.step < len(units):
-            # As many students side by side as there are threads; each is independent of the rest.
-            group = units[self.memory.step : self.memory.step + self.runtime.threads]
+            # Students side by side; each is independent of the rest.
+            group = units[self.memory.step : self.memory.step + self.runtime.side_by_side]
             found = self.runtime.map(lambda unit: self._measure(*unit), group)
             for (position, network, repeat), result in zip(group, found, strict=True):
                 self.memory.runs.append(
@@ -347,14 +349,13 @@ class _Job:
             seconds=values["seconds"],
         )
         for name, settings in values["sets"].items():
-            own = _below(f"sets.{name}.", tensors)
+            own = below(f"sets.{name}.", tensors)
             memory.sets[name] = from_tensors(own, settings)
         if values["partial"] is not None:
             in_privileged = memory.phase is Phase.PRIVILEGED
             kind = (
                 self.types[memory.component].state_type if in_privileged else self.method.state_type
             )
-            tensors = {name: value.to(self.runtime.device) for name, value in tensors.items()}
             memory.partial = unpack(kind, tensors, values["partial"], "partial.")
         return memory
 
@@ -390,11 +391,3 @@ def _read_source(spec: JobSpec, place: Workplace) -> ImageDataset:
             f"the job was submitted for {wanted[:12]}; upload the dataset again"
         )
     return source
-
-
-def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): value
-        for name, value in tensors.items()
-        if name.startswith(prefix)
-    }

@@ -8,6 +8,7 @@ the same teacher share one file.
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,13 +16,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dcpi_core.checkpoint import load_tensors, save_tensors
+from dcpi_core.checkpoint import below, load_tensors, save_tensors
 from dcpi_core.compute import Runtime
 from dcpi_core.datasets.base import Split, normalise
 from dcpi_core.networks import Network, build
 from dcpi_core.rng import Streams
 from dcpi_core.spec.dataset import DatasetFacts
+from dcpi_core.spec.errors import CheckpointError
 from dcpi_core.training import apply_gradients, gradients, sgd
+
+logger = logging.getLogger(__name__)
 
 OnEpochStep = Callable[[int, int, str], None]
 """Called with (steps done, steps in all, what is being made); may raise to stop."""
@@ -113,9 +117,10 @@ class Assets:
     ) -> TrainedNetwork:
         """Load the network of ``plan``, or train it (resuming where an earlier try stopped)."""
         digest = plan.digest(facts.fingerprint)
-        done, partial = self.root / f"{digest}.safetensors", self.root / f"{digest}.partial"
-        path = done if done.exists() else partial
-        run = _load(path) if path.exists() else _start(plan, train, facts)
+        # Kept apart by kind of device: what a GPU trained is not, to the bit, what a CPU trains.
+        place = self.root / runtime.device.type
+        done, partial = place / f"{digest}.safetensors", place / f"{digest}.partial"
+        run = _load(done) or _load(partial) or _start(plan, train, facts)
         trainer = _Trainer(plan, train, facts, runtime, run)
         while run.epoch < plan.total_epochs(len(train)):
             trainer.epoch(on_step)
@@ -210,22 +215,21 @@ def _save(path: Path, run: _Run) -> None:
     save_tensors(path, tensors, {"epoch": run.epoch, "train_accuracy": run.train_accuracy})
 
 
-def _load(path: Path) -> _Run:
-    tensors, numbers = load_tensors(path)
+def _load(path: Path) -> _Run | None:
+    """The training in this file; None if there is none, or none that can be read: it is remade."""
+    if not path.exists():
+        return None
+    try:
+        tensors, numbers = load_tensors(path)
+    except CheckpointError as error:
+        logger.warning("made again: %s", error)
+        return None
     return _Run(
         epoch=numbers["epoch"],
-        parameters=_below("parameters.", tensors),
-        velocity=_below("velocity.", tensors),
+        parameters=below("parameters.", tensors),
+        velocity=below("velocity.", tensors),
         forgetting=tensors["forgetting"],
         learned=tensors["learned"],
         correct_before=tensors["correct_before"],
         train_accuracy=numbers["train_accuracy"],
     )
-
-
-def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): value
-        for name, value in tensors.items()
-        if name.startswith(prefix)
-    }

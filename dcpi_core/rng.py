@@ -6,10 +6,13 @@ draw for one purpose shifts no other, and a resumed run is bit-identical to an u
 """
 
 import hashlib
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+_global_generator = threading.RLock()
 
 
 class Streams:
@@ -40,7 +43,8 @@ class Streams:
         """Seed torch's global generator inside the block and restore it afterwards.
 
         Layer constructors accept no generator; this is the only place where global state is used.
+        Threads take turns.
         """
-        with torch.random.fork_rng(devices=[]):
+        with _global_generator, torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.integer(purpose, *position))
             yield

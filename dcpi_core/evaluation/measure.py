@@ -52,8 +52,10 @@ def fresh_student(network: str, facts: DatasetFacts, streams: Streams) -> Networ
         return build(network, facts.channels, facts.num_classes, (facts.height, facts.width))
 
 
-def accuracy(network: Network, source: ImageDataset, runtime: Runtime) -> Measurement:
-    """Accuracy of a trained network on the test split."""
+def accuracy(network: Network, source: ImageDataset, runtime: Runtime | None = None) -> Measurement:
+    """Accuracy of a trained network on the test split; moves it to the runtime's device."""
+    runtime = runtime or Runtime.choose()
+    network.to(runtime.device)
     batches = (normalise(images, source.facts) for images in source.test.images.split(TEST_BATCH))
     found = predict(network, batches, runtime)
     predicted = torch.cat([logits.argmax(1).cpu() for _, logits in found])

@@ -10,13 +10,17 @@ from dcpi_core import __version__
 from dcpi_core.compute import Runtime, machine
 from dcpi_core.evaluation.arms import ArmPlan
 from dcpi_core.evaluation.measure import Measurement
+from dcpi_core.rng import Streams
 from dcpi_core.spec.job import JobSpec
 from dcpi_core.spec.report import Arm, ByteCount, Difference, Environment, Report
 
 
 def seeds_of(spec: JobSpec) -> tuple[int, ...]:
-    """Seeds of the students: run i of every arm has the same seed."""
-    return tuple(spec.seed + repeat for repeat in range(spec.evaluation.repeats))
+    """Seeds of the students: run i of every arm has the same seed, no two jobs share one."""
+    streams = Streams(spec.seed)
+    return tuple(
+        streams.integer("student_seed", repeat) % 2**31 for repeat in range(spec.evaluation.repeats)
+    )
 
 
 def build_arm(

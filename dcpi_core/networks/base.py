@@ -8,6 +8,7 @@ from pydantic import create_model
 from torch import Tensor, nn
 
 from dcpi_core.spec.base import Options
+from dcpi_core.spec.dataset import padded_size
 from dcpi_core.spec.errors import InvalidInput
 
 FeatureShape = tuple[int, int, int]
@@ -26,14 +27,14 @@ class Inputs:
     width: int
 
     @property
-    def extra_padding(self) -> int:
-        """Added to the first convolution's: gray 28 x 28 images become 32 x 32, as published."""
-        return 2 if (self.channels, self.height, self.width) == (1, 28, 28) else 0
+    def padded_size(self) -> tuple[int, int]:
+        """(height, width) after the extra padding."""
+        return padded_size(self.channels, self.height, self.width)
 
     @property
-    def padded_size(self) -> tuple[int, int]:
-        """(height, width) with the extra padding."""
-        return self.height + 2 * self.extra_padding, self.width + 2 * self.extra_padding
+    def extra_padding(self) -> int:
+        """Added to the first convolution's on each side."""
+        return (self.padded_size[0] - self.height) // 2
 
     def require(self, smallest: int, network: str) -> None:
         """Refuse images that would have shrunk to nothing inside the network.

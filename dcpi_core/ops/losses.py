@@ -1,16 +1,7 @@
 """Losses that networks are trained with. Smaller is better; all are means over the batch."""
 
-from typing import NamedTuple
-
 from torch import Tensor
 from torch.nn import functional as F
-
-
-class Weights(NamedTuple):
-    """Weights of the terms that privileged labels add: lambda and beta of the paper."""
-
-    regression: float
-    task: float = 0.0
 
 
 def soft_cross_entropy(logits: Tensor, probabilities: Tensor) -> Tensor:
@@ -47,39 +38,6 @@ def feature_error(features: Tensor, target: Tensor) -> Tensor:
     """
     _require_same_shape("feature_error", features, target)
     return (features - target).square().mean()
-
-
-def privileged_objective(
-    logits: Tensor,
-    labels: Tensor,
-    features: Tensor,
-    feature_labels: Tensor,
-    label_logits: Tensor | None,
-    weights: Weights,
-) -> Tensor:
-    """Training with feature labels, Eq. 5 of the paper: CE + lambda * MSE + beta * CE(h(f*)).
-
-    Args:
-        logits: (B, K) of the student.
-        labels: (B,) class indices, or (B, K) probabilities.
-        features: (B, ...) of the student at the layer of the labels.
-        feature_labels: f*, of the same shape.
-        label_logits: (B, K), the student's classifier on f*; needed only when beta is not 0.
-        weights: lambda and beta.
-
-    Returns:
-        Scalar.
-
-    Raises:
-        ValueError: shapes do not match, or beta is not 0 and ``label_logits`` is missing.
-    """
-    total = F.cross_entropy(logits, labels)
-    total = total + weights.regression * feature_error(features, feature_labels)
-    if weights.task == 0:
-        return total
-    if label_logits is None:
-        raise ValueError("privileged_objective: the task term needs label_logits")
-    return total + weights.task * F.cross_entropy(label_logits, labels)
 
 
 def _require_same_shape(what: str, a: Tensor, b: Tensor) -> None:

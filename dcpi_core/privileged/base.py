@@ -27,6 +27,7 @@ class TeacherOptions(Options):
         500, ge=0, le=100_000, description="train small datasets at least this many steps"
     )
     teacher_momentum: float = Field(0.9, ge=0, lt=1)
+    teacher_weight_decay: float = Field(5e-4, ge=0, le=1)
 
     def plan(self, ctx: Context, member: int = 0) -> TrainingPlan:
         """How teacher number ``member`` is trained."""
@@ -35,6 +36,7 @@ class TeacherOptions(Options):
             epochs=self.teacher_epochs,
             min_steps=self.teacher_min_steps,
             momentum=self.teacher_momentum,
+            weight_decay=self.teacher_weight_decay,
             seed=ctx.streams.seed,
             member=member,
         )

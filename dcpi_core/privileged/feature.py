@@ -17,7 +17,8 @@ from typing import Any, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.func import functional_call, jvp
+from torch.autograd import forward_ad
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from dcpi_core.condensed import CondensedSet, StudentOutput
@@ -149,13 +150,14 @@ def _published(
             "teacher_epochs": 1,
             "teacher_min_steps": 0,
             "teacher_momentum": 0.0,
+            "teacher_weight_decay": 0.0,
         },
         source=source,
     )
 
 
 _TABLE_8 = "paper, Table 8"
-_APPENDIX = "paper, section A.2"
+_APPENDIX = "paper, section A.2; there the images are tuned as well"
 _PUBLISHED = (
     _published(None, "dc", (1, None), (0.5, 0.1), f"{_TABLE_8}, CIFAR-10 at 10 per class"),
     _published("cifar10", "dc", (1, 9), (1.5, 0.1), _TABLE_8),
@@ -257,7 +259,9 @@ class Feature:
             real = real_gradients(network, label, number, options.real_batch, ctx)
             return match_labels(network, images[label], values[label], label, real, options)
 
-        found = ctx.runtime.map(match, range(ctx.facts.num_classes))
+        # One level for all threads: it belongs to the process, not to the thread that opens it.
+        with forward_ad.dual_level():
+            found = ctx.runtime.map(match, range(ctx.facts.num_classes))
         gradient = torch.cat([label_gradient for _, label_gradient in found]).cpu()
         state.velocity = options.label_momentum * state.velocity + gradient
         state.values = state.values - options.label_learning_rate * state.velocity
@@ -278,6 +282,7 @@ def match_labels(
     ``a + lambda * (2 / m) * J^T (g(x) - f*)`` with J the Jacobian of the features with respect to
     the parameters and m the number of label elements. So with v the derivative of the distance,
     the label gradient is ``-(2 lambda / m) J v``: one forward-mode pass, no second derivative.
+    The caller has opened a ``torch.autograd.forward_ad.dual_level``.
 
     Args:
         images: (n, C, H, W) of class ``label``, fixed.
@@ -318,18 +323,20 @@ class _FeatureMap(nn.Module):
 def _jacobian_vector_product(
     network: Network, images: Tensor, directions: dict[str, Tensor]
 ) -> Tensor:
-    """Derivative of the features along a direction in parameter space."""
+    """Derivative of the features along a direction in parameter space.
+
+    Needs an open ``forward_ad.dual_level``. ``torch.func.jvp`` would open one by itself, but one
+    per process is all there may be, and the classes of a step are differentiated side by side.
+    """
     # A functional call swaps the module's parameters for a moment; other threads use the original.
     extractor = _FeatureMap(copy.deepcopy(network))
-    own = {name: value.detach() for name, value in extractor.named_parameters()}
-    direction = {f"network.{name}": value for name, value in directions.items()}
-
-    def features(values: dict[str, Tensor]) -> Tensor:
-        found: Tensor = functional_call(extractor, values, (images,))
-        return found
-
-    moved: Tensor = jvp(features, (own,), (direction,))[1]
-    return moved
+    duals = {
+        f"network.{name}": forward_ad.make_dual(value.detach(), directions[name])
+        for name, value in network.named_parameters()
+    }
+    features = functional_call(extractor, duals, (images,))
+    value, tangent = forward_ad.unpack_dual(features)
+    return torch.zeros_like(value) if tangent is None else tangent
 
 
 def _task_term(network: Network, values: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

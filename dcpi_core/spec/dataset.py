@@ -50,3 +50,8 @@ class DatasetFacts(Record):
     def image_bytes(self) -> int:
         """Bytes of one image as uint8."""
         return self.channels * self.height * self.width
+
+
+def padded_size(channels: int, height: int, width: int) -> tuple[int, int]:
+    """Size at which every network sees images: gray 28 x 28 become 32 x 32, as published."""
+    return (32, 32) if (channels, height, width) == (1, 28, 28) else (height, width)

@@ -12,6 +12,7 @@ from pydantic import Field
 from dcpi_core.spec.base import Record
 from dcpi_core.spec.catalog import Catalog, load_catalog
 from dcpi_core.spec.job import JobSpec
+from dcpi_core.spec.rules import facts_at_size
 
 FLOPS_PER_SECOND = {"cpu": (4e10, 3e11), "cuda": (5e12, 3e13)}
 """Slow and fast effective rates: two CPU cores, one large GPU (Winograd counted as direct)."""
@@ -42,14 +43,17 @@ def estimate(spec: JobSpec, catalog: Catalog | None = None) -> Estimate:
     """Estimate the cost of a resolved job. Has no side effect and needs no torch."""
     catalog = catalog or load_catalog()
     sizes = _bytes(spec, catalog)
-    plain = sizes["images"] + sizes["labels"]
+    known = all(component.name in sizes for component in spec.privileged)
+    plain, total = sizes["images"] + sizes["labels"], sum(sizes.values())
     work = _flops(spec, catalog)
     return Estimate(
         images_per_class=spec.images_per_class,
         num_images=spec.num_images,
         effective_fraction=spec.effective_fraction,
-        bytes=sizes | {"total": sum(sizes.values())},
-        equivalent_images_per_class=round(spec.images_per_class * sum(sizes.values()) / plain, 2),
+        bytes=sizes | {"total": total} if known else sizes,
+        equivalent_images_per_class=(
+            round(spec.images_per_class * total / plain, 2) if known else None
+        ),
         flops=work,
         seconds={
             kind: (round(work / fast, 1), round(work / slow + 10, 1))
@@ -126,13 +130,11 @@ def _forward_flops(network: str, spec: JobSpec, catalog: Catalog) -> float:
 
 def _network_facts(network: str, spec: JobSpec, catalog: Catalog) -> dict[str, Any]:
     """Facts at this image size; at another size the cost grows with the area."""
+    exact = facts_at_size(network, spec.dataset, catalog)
     by_size: dict[str, Any] = catalog.networks[network].facts.get("by_size", {})
-    side = min(spec.dataset.height, spec.dataset.width)
-    if spec.dataset.height == spec.dataset.width and str(side) in by_size:
-        exact: dict[str, Any] = by_size[str(side)]
+    if exact or not by_size:
         return exact
-    if not by_size:
-        return {}
+    side = min(spec.dataset.height, spec.dataset.width)
     nearest = min(by_size, key=lambda size: abs(int(size) - side))
     area = spec.dataset.height * spec.dataset.width / int(nearest) ** 2
     return {"forward_flops": by_size[nearest]["forward_flops"] * area}

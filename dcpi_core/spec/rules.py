@@ -1,7 +1,9 @@
 """Rules that cross components: which networks can see which images and wear which labels."""
 
+from typing import Any
+
 from dcpi_core.spec.catalog import Catalog
-from dcpi_core.spec.dataset import DatasetFacts
+from dcpi_core.spec.dataset import DatasetFacts, padded_size
 from dcpi_core.spec.errors import InvalidInput
 
 
@@ -12,7 +14,7 @@ def check_image_size(network: str, facts: DatasetFacts, catalog: Catalog, pointe
         InvalidInput: names the smallest images that the network takes.
     """
     smallest = catalog.network(network, pointer).facts.get("smallest_image", 1)
-    if min(facts.height, facts.width) < smallest:
+    if min(padded_size(facts.channels, facts.height, facts.width)) < smallest:
         raise InvalidInput.at(
             pointer,
             f"{network} needs images of at least {smallest} x {smallest} pixels; "
@@ -39,9 +41,13 @@ def check_feature_labels(
         )
 
 
+def facts_at_size(network: str, facts: DatasetFacts, catalog: Catalog) -> dict[str, Any]:
+    """What the catalogue knows of a network at this image size; empty where it was not measured."""
+    height, width = padded_size(facts.channels, facts.height, facts.width)
+    by_size: dict[str, dict[str, Any]] = catalog.networks[network].facts.get("by_size", {})
+    return by_size.get(str(height), {}) if height == width else {}
+
+
 def _feature_shape(network: str, facts: DatasetFacts, catalog: Catalog) -> list[int] | None:
-    if facts.height != facts.width:
-        return None
-    by_size = catalog.networks[network].facts.get("by_size", {})
-    shape: list[int] | None = by_size.get(str(facts.height), {}).get("features")
+    shape: list[int] | None = facts_at_size(network, facts, catalog).get("features")
     return shape

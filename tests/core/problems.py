@@ -15,9 +15,12 @@ CLASSES = 3
 SIDE = 8
 
 
-def blobs(per_class: int = 20, channels: int = 3, side: int = SIDE) -> ImageDataset:
+def blobs(
+    per_class: int = 20, channels: int = 3, side: int = SIDE, noise: float = 0.7
+) -> ImageDataset:
     """Noise around one random image per class: easy to learn, different for every class."""
-    train, test = (_split(part, per_class, channels, side) for part in (0, 1))
+    shape = (channels, side, side)
+    train, test = (_split(part, per_class, shape, noise) for part in (0, 1))
     facts = DatasetFacts(
         name="blobs",
         title="noise around one image per class",
@@ -34,7 +37,9 @@ def blobs(per_class: int = 20, channels: int = 3, side: int = SIDE) -> ImageData
     return ImageDataset(facts, train, test)
 
 
-def context(source: ImageDataset, assets: Path, *, per_class: int = 2, seed: int = 0) -> Context:
+def context(
+    source: ImageDataset, assets: Path, *, per_class: int = 2, seed: int = 0, threads: int = 2
+) -> Context:
     """A context over ``blobs`` with a small network."""
     return Context(
         train=source.train,
@@ -42,15 +47,14 @@ def context(source: ImageDataset, assets: Path, *, per_class: int = 2, seed: int
         images_per_class=per_class,
         network="ConvNetD2",
         streams=Streams(seed),
-        runtime=Runtime.choose("cpu", threads=2),
+        runtime=Runtime.choose("cpu", threads),
         assets=Assets(assets),
     )
 
 
-def _split(part: int, per_class: int, channels: int, side: int) -> Split:
+def _split(part: int, per_class: int, shape: tuple[int, int, int], share: float) -> Split:
     streams = Streams(99)
-    shape = (channels, side, side)
     centres = torch.rand(CLASSES, 1, *shape, generator=streams.generator("centres"))
     noise = torch.rand(CLASSES, per_class, *shape, generator=streams.generator("noise", part))
-    images = ((0.3 * centres + 0.7 * noise) * 255).to(torch.uint8).flatten(0, 1)
+    images = (((1 - share) * centres + share * noise) * 255).to(torch.uint8).flatten(0, 1)
     return Split(images, torch.arange(CLASSES).repeat_interleave(per_class))

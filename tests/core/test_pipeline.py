@@ -7,9 +7,12 @@ import torch
 from safetensors.torch import load_file
 
 from dcpi_core import bundle, pipeline
+from dcpi_core.checkpoint import load_tensors
 from dcpi_core.datasets import load
+from dcpi_core.evaluation.reporting import seeds_of
+from dcpi_core.methods.matching.dc import GradientMatching
 from dcpi_core.spec.catalog import load_catalog
-from dcpi_core.spec.errors import CheckpointError, DatasetUnavailable
+from dcpi_core.spec.errors import CheckpointError, DatasetUnavailable, TrainingDiverged
 from dcpi_core.spec.job import JobRequest, JobSpec
 from dcpi_core.spec.progress import Phase, Stopped
 from dcpi_core.spec.resolve import resolve
@@ -70,7 +73,8 @@ def test_every_arm_is_measured_with_the_same_seeds(finished):
     report = bundle.load(directory).report
     assert [arm.name for arm in report.arms] == ["random", "base", "assigned", "privileged"]
     assert all(len(arm.runs) == 2 for arm in report.arms)
-    assert report.seeds == (0, 1)
+    assert len(set(report.seeds)) == 2
+    assert not set(report.seeds) & set(seeds_of(job(seed=1)))
     assert {(d.arm, d.against) for d in report.differences} >= {
         ("privileged", "base"),
         ("privileged", "assigned"),
@@ -114,6 +118,59 @@ def test_stopped_anywhere_and_resumed_gives_the_same_bits(finished, tmp_path, wh
     assert all(torch.equal(first[name], second[name]) for name in first)
     runs = [json.loads((p / "report.json").read_text())["arms"] for p in (whole, resumed)]
     assert [arm["runs"] for arm in runs[0]] == [arm["runs"] for arm in runs[1]]
+
+
+def test_a_job_with_two_learned_parts_resumes_in_the_second(tmp_path):
+    spec = job(pi_type=("feature", "soft"), method="random")
+    whole = pipeline.run(spec, place(tmp_path, "whole"), device="cpu")
+    here = place(tmp_path, "parts")
+    seen = []
+    with pytest.raises(Stopped):
+        pipeline.run(spec, here, progress=seen.append, stop=in_evaluation(seen), device="cpu")
+    resumed = pipeline.run(spec, here, device="cpu")
+    first, second = (load_file(path / "data.safetensors") for path in (whole, resumed))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def in_evaluation(seen):
+    return lambda: bool(seen) and seen[-1].phase is Phase.EVALUATE
+
+
+def test_a_step_that_fails_half_way_is_done_again_from_its_start(finished, tmp_path, monkeypatch):
+    """Nothing of a broken step is kept: the next try continues from the last whole one."""
+    _, whole, _ = finished
+    here, real = place(tmp_path), GradientMatching.step
+
+    def broken(self, state, number, ctx):
+        metrics = real(self, state, number, ctx)
+        if number == 3:
+            raise MemoryError("out of memory after the images had moved")
+        return metrics
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "CHECKPOINT_SECONDS", 0.0)
+        patch.setattr(GradientMatching, "step", broken)
+        with pytest.raises(MemoryError):
+            pipeline.run(job(), here, device="cpu")
+    resumed = pipeline.run(job(), here, device="cpu")
+    first, second = (load_file(path / "data.safetensors") for path in (whole, resumed))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_diverged_step_is_not_kept(tmp_path, monkeypatch):
+    here, real = place(tmp_path), GradientMatching.step
+
+    def nan(self, state, number, ctx):
+        metrics = real(self, state, number, ctx)
+        return metrics if number < 2 else {"loss": float("nan")}
+
+    monkeypatch.setattr(pipeline, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(GradientMatching, "step", nan)
+    with pytest.raises(TrainingDiverged, match="step 3"):
+        pipeline.run(job(), here, device="cpu")
+    _, kept = load_tensors(here.workspace / pipeline.CHECKPOINT)
+    assert kept["step"] == 2
 
 
 def test_a_finished_job_run_again_only_writes_its_bundle(finished, tmp_path):
@@ -168,6 +225,7 @@ def test_no_method_can_reach_the_test_data(finished, tmp_path):
     there = place(tmp_path)
     blind = Blind(job(), there, runtime, lambda _: None, lambda: False).run()
     first, second = (load_file(path / "data.safetensors") for path in (directory, blind))
-    assert torch.equal(first["images"], second["images"])
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
     reports = [bundle.load(path).report for path in (directory, blind)]
     assert reports[0].arm("base").runs != reports[1].arm("base").runs

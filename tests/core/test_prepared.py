@@ -1,8 +1,10 @@
 import pytest
 import torch
+from torch.nn import functional as F
 
 from dcpi_core.networks import build
 from dcpi_core.prepared import Assets, TrainingPlan
+from dcpi_core.rng import Streams
 from tests.core.problems import blobs, context
 
 PLAN = TrainingPlan(network="ConvNetD2", epochs=4, batch_size=16)
@@ -50,11 +52,44 @@ def test_another_plan_or_dataset_is_another_asset():
 
 
 def test_forgetting_counts_changes_from_right_to_wrong(tmp_path):
-    """Replayed by hand: predictions before every step, epoch by epoch."""
+    """Replayed with plain autograd: what the network said of each image just before its step."""
+    ctx = context(blobs(noise=0.95), tmp_path)
+    found = train(tmp_path, ctx)
+    right = replayed_predictions(ctx)
+    forgotten = (right[:-1] & ~right[1:]).sum(0)
+    assert torch.equal(found.forgetting, forgotten)
+    assert torch.equal(found.learned, right.any(0))
+    assert int(forgotten.sum()) > 0
+
+
+def replayed_predictions(ctx):
+    """(epochs, N): whether each image was right when its batch came up."""
+    streams = Streams(PLAN.seed).child("prepared", PLAN.network, PLAN.member)
+    with streams.initialisation("network"):
+        network = build(PLAN.network, 3, 3, 8)
+    optimiser = torch.optim.SGD(
+        network.parameters(), lr=PLAN.learning_rate, momentum=0.9, weight_decay=5e-4
+    )
+    right = torch.zeros(PLAN.epochs, len(ctx.train), dtype=torch.bool)
+    for epoch in range(PLAN.epochs):
+        order = torch.randperm(len(ctx.train), generator=streams.generator("order", epoch))
+        for index in order.split(PLAN.batch_size):
+            labels = ctx.train.labels[index]
+            logits = network(ctx.normalised(index))
+            right[epoch, index] = logits.argmax(1) == labels
+            optimiser.zero_grad()
+            F.cross_entropy(logits, labels).backward()
+            optimiser.step()
+    return right
+
+
+def test_a_damaged_asset_is_made_again(tmp_path):
     ctx = context(blobs(), tmp_path)
-    found = train(tmp_path / "a", ctx)
-    assert int(found.forgetting.max()) <= PLAN.epochs // 2
-    assert bool((found.forgetting[~found.learned] == 0).all())  # never right, never forgotten
+    first = train(tmp_path, ctx)
+    (stored,) = (tmp_path / "cpu").iterdir()
+    stored.write_bytes(stored.read_bytes()[:100])
+    again = train(tmp_path, ctx)
+    assert all(torch.equal(first.parameters[k], again.parameters[k]) for k in first.parameters)
 
 
 @pytest.mark.parametrize(("images", "epochs"), [(1000, 10), (20, 40), (50_000, 6)])

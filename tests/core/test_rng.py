@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,3 +36,16 @@ def test_initialisation_leaves_the_global_stream_alone():
     assert torch.equal(torch.get_rng_state(), before)
     with Streams(5).initialisation("network", 1):
         assert torch.equal(torch.nn.Linear(3, 3).weight, first)
+
+
+def test_threads_take_turns_with_the_global_generator():
+    def draw(position):
+        with Streams(1).initialisation("network", position):
+            return [torch.rand(50) for _ in range(20)]
+
+    alone = [draw(position) for position in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(draw, range(8)))
+    assert torch.equal(
+        torch.cat(list(map(torch.cat, alone))), torch.cat(list(map(torch.cat, together)))
+    )

@@ -76,8 +76,7 @@ class GradientMatching:
         else:
             shape = (len(labels), facts.channels, facts.height, facts.width)
             images = torch.randn(shape, generator=ctx.streams.generator("noise_images"))
-        images = images.to(ctx.runtime.device)
-        return DCState(images, torch.zeros_like(images), {})
+        return DCState(images.cpu(), torch.zeros_like(images, device="cpu"), {})
 
     def step(self, state: DCState, number: int, ctx: Context) -> Metrics:
         iteration, update = self.options.position(number)
@@ -100,14 +99,14 @@ class GradientMatching:
 
     def _update_images(self, state: DCState, network: Network, number: int, ctx: Context) -> float:
         per_class, options = ctx.images_per_class, self.options
-        own = state.images.split(per_class)
+        own = state.images.to(ctx.runtime.device).split(per_class)
 
         def match(label: int) -> tuple[Tensor, Tensor]:
             real = real_gradients(network, label, number, options.real_batch, ctx)
             return match_images(network, own[label], label, real)
 
         found = ctx.runtime.map(match, range(ctx.facts.num_classes))
-        gradient = torch.cat([image_gradient for _, image_gradient in found])
+        gradient = torch.cat([image_gradient for _, image_gradient in found]).cpu()
         state.velocity = options.image_momentum * state.velocity + gradient
         state.images = state.images - options.image_learning_rate * state.velocity
         return float(torch.stack([distance for distance, _ in found]).sum())

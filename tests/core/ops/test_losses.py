@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dcpi_core.ops.losses import Weights, feature_error, privileged_objective, soft_cross_entropy
+from dcpi_core.ops.losses import feature_error, soft_cross_entropy
 
 
 def normal(*shape, seed=0):
@@ -58,49 +58,3 @@ class TestFeatureError:
     def test_never_broadcasts(self):
         with pytest.raises(ValueError, match="differ"):
             feature_error(normal(4, 3, 1, 1), normal(4, 3, 2, 2))
-
-
-class TestPrivilegedObjective:
-    logits, label_logits = normal(5, 3), normal(5, 3, seed=1)
-    features, targets = normal(5, 2, 2, 2, seed=2), normal(5, 2, 2, 2, seed=3)
-    labels = torch.tensor([0, 1, 2, 0, 1])
-
-    def value(self, weights, labels=None, label_logits=None):
-        labels = self.labels if labels is None else labels
-        return privileged_objective(
-            self.logits, labels, self.features, self.targets, label_logits, weights
-        )
-
-    def test_is_the_sum_of_its_terms(self):
-        task = F.cross_entropy(self.logits, self.labels)
-        regression = F.mse_loss(self.features, self.targets)
-        direct = F.cross_entropy(self.label_logits, self.labels)
-        found = self.value(Weights(1.5, 0.1), label_logits=self.label_logits)
-        torch.testing.assert_close(found, task + 1.5 * regression + 0.1 * direct)
-        torch.testing.assert_close(self.value(Weights(0.0)), task)
-
-    def test_soft_labels_in_place_of_hard_ones(self):
-        soft = F.one_hot(self.labels, 3).double()
-        weights = Weights(0.5, 0.2)
-        torch.testing.assert_close(
-            self.value(weights, soft, self.label_logits),
-            self.value(weights, None, self.label_logits),
-        )
-
-    def test_label_gradient_follows_the_published_form(self):
-        """d/df* of lambda * MSE is -2 lambda (f - f*) / m."""
-        targets = self.targets.clone().requires_grad_()
-        loss = privileged_objective(
-            self.logits, self.labels, self.features, targets, None, Weights(2.0)
-        )
-        (gradient,) = torch.autograd.grad(loss, targets)
-        expected = -4 * (self.features - self.targets) / self.targets.numel()
-        torch.testing.assert_close(gradient, expected)
-
-    def test_refusals(self):
-        with pytest.raises(ValueError, match="needs label_logits"):
-            self.value(Weights(1.0, 0.1))
-        with pytest.raises(ValueError, match="differ"):
-            privileged_objective(
-                self.logits, self.labels, self.features, self.targets[:1], None, Weights(1.0)
-            )

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from dcpi_core.condensed import CondensedSet
@@ -75,7 +76,8 @@ def test_label_gradient_equals_double_backward(weight, task):
     """Acceptance test 2 of the paper's method: the closed form against plain autograd."""
     network, images, values, real = matching_problem()
     options = FeatureOptions(regression_weight=weight, label_task_weight=task)
-    value, gradient = match_labels(network, images, values, 1, real, options)
+    with forward_ad.dual_level():
+        value, gradient = match_labels(network, images, values, 1, real, options)
 
     own = values.clone().requires_grad_()
     targets = torch.ones(2, dtype=torch.int64)
@@ -95,7 +97,8 @@ def test_without_regression_nothing_is_learned_from_matching():
     """Acceptance test 1: lambda = 0 gives a label gradient of exactly zero."""
     network, images, values, real = matching_problem()
     options = FeatureOptions(regression_weight=0.0, label_task_weight=0.0)
-    _, gradient = match_labels(network, images, values, 1, real, options)
+    with forward_ad.dual_level():
+        _, gradient = match_labels(network, images, values, 1, real, options)
     assert bool((gradient == 0).all())
 
 
@@ -103,9 +106,10 @@ def test_classifier_rows_do_not_move_the_labels():
     """Acceptance test 2, second half: only the extractor's gradients depend on f*."""
     network, images, values, real = matching_problem()
     options = FeatureOptions(regression_weight=1.5, label_task_weight=0.0)
-    _, gradient = match_labels(network, images, values, 1, real, options)
     other = [*real[:-2], real[-2].flip(0), real[-1]]  # another gradient for the classifier
-    _, same = match_labels(network, images, values, 1, other, options)
+    with forward_ad.dual_level():
+        _, gradient = match_labels(network, images, values, 1, real, options)
+        _, same = match_labels(network, images, values, 1, other, options)
     torch.testing.assert_close(gradient, same, rtol=1e-10, atol=1e-15)
 
 
@@ -136,6 +140,21 @@ def test_learning_moves_the_labels_and_reports_by_how_much(ctx, condensed):
     drift = float((labels.values - start).norm() / start.norm())
     assert drift > 0
     assert metrics["label_drift"] == reported["label_drift"] == pytest.approx(drift)
+
+
+def test_side_by_side_gives_the_labels_of_one_after_the_other(tmp_path):
+    """Large enough that the classes of a step really overlap in time."""
+    source, found = blobs(side=32), []
+    for threads in (1, 2):
+        ctx = context(source, tmp_path, threads=threads)
+        condensed = CondensedSet(ctx.normalised(torch.arange(0, 60, 10)), ctx.hard_labels())
+        kind = small(learning="gradient_matching", iterations=4, real_batch=8)
+        state = kind.init(condensed, ctx)
+        for number in range(4):
+            kind.step(state, condensed, number, ctx)
+        found.append(state.values)
+    assert found[0].abs().sum() > 0
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6)
 
 
 def test_a_heavy_task_term_makes_labels_discriminative(ctx, condensed):
