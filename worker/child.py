@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 LONGEST_LINE_BYTES = 1 << 20
 LAST_WORDS = 20
 POLL_SECONDS = 0.05
+JOIN_SECONDS = 3.0
+"""For all that was said to be read: a machine under load may take its time."""
 
 
 class Child:
@@ -38,10 +40,11 @@ class Child:
         )
         # Threads, since a pipe that nobody empties or fills blocks the one who waits on it.
         text = order.model_dump_json().encode() + b"\n"
+        self._sender = threading.Thread(target=self._send, args=(text,), daemon=True)
         self._threads = [
             threading.Thread(target=self._read_lines, daemon=True),
             threading.Thread(target=self._read_words, daemon=True),
-            threading.Thread(target=self._send, args=(text,), daemon=True),
+            self._sender,
         ]
         for thread in self._threads:
             thread.start()
@@ -88,13 +91,14 @@ class Child:
         """Kill whatever is left of the group, and return the exit code (negative: a signal)."""
         self.send(signal.SIGKILL)
         code = self._process.wait()
-        streams = (self._process.stdout, self._process.stderr, self._process.stdin)
-        for thread, stream in zip(self._threads, streams, strict=True):
-            thread.join(timeout=1.0)
-            # A process that left the group may hold the pipe open: closing would wait for it.
-            if stream is not None and not thread.is_alive():
-                with contextlib.suppress(OSError):
-                    stream.close()
+        # A process that left the group may hold our pipes open: do not wait for its end. Each
+        # reader closes its own pipe when it has read all.
+        deadline = time.monotonic() + JOIN_SECONDS
+        for thread in self._threads:
+            thread.join(max(deadline - time.monotonic(), 0.0))
+        if not self._sender.is_alive():
+            with contextlib.suppress(OSError):
+                _present(self._process.stdin).close()
         return code
 
     def _send(self, order: bytes) -> None:
@@ -105,19 +109,19 @@ class Child:
             stdin.flush()
 
     def _read_lines(self) -> None:
-        stdout = _present(self._process.stdout)
-        while line := stdout.readline(LONGEST_LINE_BYTES):
-            try:
-                self._lines.put(parse_line(line))
-            except ValidationError:
-                logger.warning("child %d said something else: %r", self.pid, line[:200])
+        with _present(self._process.stdout) as stdout:
+            while line := stdout.readline(LONGEST_LINE_BYTES):
+                try:
+                    self._lines.put(parse_line(line))
+                except ValidationError:
+                    logger.warning("child %d said something else: %r", self.pid, line[:200])
 
     def _read_words(self) -> None:
-        stderr = _present(self._process.stderr)
-        while line := stderr.readline(LONGEST_LINE_BYTES):
-            text = line.decode(errors="replace").rstrip()
-            self.last_words.append(text)
-            logger.info("child %d: %s", self.pid, text)
+        with _present(self._process.stderr) as stderr:
+            while line := stderr.readline(LONGEST_LINE_BYTES):
+                text = line.decode(errors="replace").rstrip()
+                self.last_words.append(text)
+                logger.info("child %d: %s", self.pid, text)
 
 
 def _present(stream: IO[bytes] | None) -> IO[bytes]:

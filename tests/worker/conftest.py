@@ -3,7 +3,7 @@
 import shutil
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,10 +52,12 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tools(settings: Settings, empty_database: Path) -> Tools:
+def tools(settings: Settings, empty_database: Path) -> Iterator[Tools]:
     settings.home.mkdir()
     shutil.copy(empty_database, settings.home / "dcpi.db")
-    return replace(Tools.from_settings(settings), bell=BrokenBell(""))
+    found = replace(Tools.from_settings(settings), bell=BrokenBell(""))
+    yield found
+    found.sessions.kw["bind"].dispose()
 
 
 class BrokenBell(Bell):

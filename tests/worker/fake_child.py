@@ -69,8 +69,9 @@ def family(_workspace):
 
 def deserter(_workspace):
     """Somebody it started leaves the group and holds its pipes open."""
-    command = [sys.executable, "-c", "import time; time.sleep(8)"]
-    subprocess.Popen(command, start_new_session=True)
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    stranger = subprocess.Popen(command, start_new_session=True)
+    say("log", message=f"deserter {stranger.pid}")
     sys.exit(1)
 
 
