@@ -100,4 +100,4 @@ FROM base AS seaweedfs
 COPY --from=build-seaweedfs /opt/dcpi /opt/dcpi
 USER 10001:10001
 EXPOSE 8333
-CMD ["weed", "server", "-dir=/var/lib/dcpi", "-ip=127.0.0.1", "-ip.bind=0.0.0.0", "-s3", "-s3.port=8333", "-master.volumeSizeLimitMB=1024", "-volume.max=0"]
+CMD ["weed", "server", "-dir=/var/lib/dcpi", "-ip=127.0.0.1", "-ip.bind=0.0.0.0", "-s3", "-s3.port=8333", "-master.volumeSizeLimitMB=1024", "-volume.max=0", "-master.telemetry=false"]

@@ -2,23 +2,29 @@
 
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
     """Read from variables with the prefix ``DCPI_``; the defaults run on one machine as it is."""
 
-    model_config = SettingsConfigDict(env_prefix="DCPI_", env_ignore_empty=True, frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="DCPI_",
+        env_ignore_empty=True,
+        frozen=True,
+        hide_input_in_errors=True,  # some of it is secret
+    )
 
     home: Path = Field(Path("var"), description="directory for everything without its own setting")
     database_url: str = Field("", description="SQLAlchemy URL; default: SQLite in home")
     storage_url: str = Field("", description="s3://bucket or a directory; default: home/objects")
     s3_endpoint: str = Field("", description="URL of an S3 service other than Amazon's")
     s3_region: str = "us-east-1"
-    s3_access_key_id: str = ""
-    s3_secret_access_key: SecretStr = SecretStr("")
+    s3_access_key_id: str | None = Field(None, description="default: what the machine provides")
+    s3_secret_access_key: SecretStr | None = None
     broker_url: str = Field("redis://127.0.0.1:6379/0", description="Celery broker")
     queue: str = Field("gpu", description="queue of new jobs")
     data_root: Path | None = Field(None, description="local copies of published datasets")
@@ -29,7 +35,7 @@ class Settings(BaseSettings):
     inspect_seconds: int = Field(1800, ge=1, description="time limit for reading an upload")
     max_images: int = Field(100_000, ge=1, description="largest condensed set of a job")
     lease_seconds: float = Field(60.0, gt=0, description="silence after which a worker is dead")
-    heartbeat_seconds: float = Field(15.0, gt=0)
+    heartbeat_seconds: float = Field(15.0, gt=0, description="at most half of the lease")
     max_attempts: int = Field(3, ge=1)
     retry_seconds: float = Field(
         15.0, ge=0, description="pause before the second attempt; four times that before the third"
@@ -38,6 +44,31 @@ class Settings(BaseSettings):
         60.0, gt=0, description="ring again for a job that nobody has claimed for so long"
     )
     stall_seconds: float = Field(1800.0, gt=0, description="silent work is stopped after so long")
+
+    @field_validator("s3_access_key_id", "s3_secret_access_key", mode="before")
+    @classmethod
+    def _empty_is_absent(cls, given: Any) -> Any:
+        """An empty key would be sent as one, and refused."""
+        text = given.get_secret_value() if isinstance(given, SecretStr) else given
+        return given if text else None
+
+    @model_validator(mode="after")
+    def _a_lease_outlasts_a_lost_heartbeat(self) -> Self:
+        if self.heartbeat_seconds * 2 > self.lease_seconds:
+            raise ValueError(
+                f"DCPI_HEARTBEAT_SECONDS is {self.heartbeat_seconds:g} and DCPI_LEASE_SECONDS is "
+                f"{self.lease_seconds:g}: the lease must be at least twice the heartbeat, or one "
+                "heartbeat that comes late costs a job its worker"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_key_has_two_halves(self) -> Self:
+        if (self.s3_access_key_id is None) != (self.s3_secret_access_key is None):
+            raise ValueError(
+                "set both DCPI_S3_ACCESS_KEY_ID and DCPI_S3_SECRET_ACCESS_KEY, or neither"
+            )
+        return self
 
     @classmethod
     def variables(cls) -> list[str]:

@@ -3,6 +3,7 @@
 Keys are made by us from identifiers, never from what a user typed.
 """
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +19,9 @@ from dcpi_core.spec.errors import NotFound
 
 if TYPE_CHECKING:
     from obstore import GetOptions
+    from obstore.store import S3Config
+
+logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 1 << 20
 CONNECT_TIME = timedelta(seconds=5)
@@ -57,7 +61,7 @@ class Storage:
         try:
             found = obstore.get(self._store, key, options=options)
         except (NotFoundError, FileNotFoundError):
-            raise NotFound(f"no object {key!r}") from None
+            raise _missing(key) from None
         return (bytes(chunk) for chunk in found.stream(min_chunk_size=CHUNK_BYTES))
 
     def size(self, key: str) -> int:
@@ -65,7 +69,7 @@ class Storage:
         try:
             return obstore.head(self._store, key)["size"]
         except (NotFoundError, FileNotFoundError):
-            raise NotFound(f"no object {key!r}") from None
+            raise _missing(key) from None
 
     def exists(self, key: str) -> bool:
         """Whether there is such an object."""
@@ -92,25 +96,38 @@ class Storage:
         next(iter(obstore.list(self._store, "ready", chunk_size=1)), None)
 
 
+def _missing(key: str) -> NotFound:
+    # Keys are ours; what is raised may be shown to a user.
+    logger.debug("no object %r", key)
+    return NotFound("the storage does not have this object")
+
+
 def open_storage(settings: Settings) -> Storage:
     """The storage that the settings name."""
     url = settings.resolved_storage_url
     if not url.startswith("s3://"):
         Path(url).mkdir(parents=True, exist_ok=True)
         return Storage(LocalStore(url))
-    endpoint = settings.s3_endpoint or None
     return Storage(
         S3Store(
             url.removeprefix("s3://"),
-            region=settings.s3_region,
-            endpoint=endpoint,
-            access_key_id=settings.s3_access_key_id,
-            secret_access_key=settings.s3_secret_access_key.get_secret_value(),
+            config=_s3_config(settings),
             client_options={
-                "allow_http": bool(endpoint and endpoint.startswith("http://")),
+                "allow_http": settings.s3_endpoint.startswith("http://"),
                 "connect_timeout": CONNECT_TIME,
             },
             # A request of a user waits for this; the default goes on for three minutes.
             retry_config={"max_retries": 3, "retry_timeout": RETRY_TIME},
         )
     )
+
+
+def _s3_config(settings: Settings) -> "S3Config":
+    """Where the bucket is, and the key to it unless the machine's own credentials will do."""
+    config: S3Config = {"region": settings.s3_region}
+    if settings.s3_endpoint:
+        config["endpoint"] = settings.s3_endpoint
+    if settings.s3_access_key_id and settings.s3_secret_access_key:
+        config["access_key_id"] = settings.s3_access_key_id
+        config["secret_access_key"] = settings.s3_secret_access_key.get_secret_value()
+    return config

@@ -42,9 +42,15 @@ def test_lists_what_lies_below_a_prefix(storage, tmp_path):
 
 def test_what_is_not_there_is_not_found(storage, tmp_path):
     assert not storage.exists("nothing")
-    with pytest.raises(NotFound, match="nothing"):
-        storage.get_file("nothing", tmp_path / "out")
+    with pytest.raises(NotFound) as caught:
+        storage.get_file("nothing/secret", tmp_path / "out")
+    assert "secret" not in caught.value.detail
     assert not (tmp_path / "out").exists()
+
+
+def test_without_a_key_the_machine_provides_one(tmp_path):
+    settings = Settings(home=tmp_path, storage_url="s3://bucket", s3_access_key_id="")
+    assert open_storage(settings)._store.config.get("access_key_id") is None
 
 
 def test_check_passes_where_the_storage_answers(storage):

@@ -183,6 +183,11 @@ def test_images_run_as_nobody_in_particular(stages):
         assert users == ["USER 10001:10001"], name
 
 
+def test_the_storage_reports_to_nobody(stages):
+    (command,) = [line for line in stages["seaweedfs"] if line.startswith("CMD [")]
+    assert "-master.telemetry=false" in json.loads(command[4:])
+
+
 def test_base_images_are_pinned(root, compose):
     text = (root / "Dockerfile").read_text()
     (pinned,) = re.findall(r"^ARG PYTHON_IMAGE=(\S+)$", text, re.MULTILINE)
