@@ -23,6 +23,7 @@ from worker.protocol import (
     ProgressLine,
 )
 from worker.shutdown import PATIENCE_SECONDS
+from worker.words import public
 
 logger = logging.getLogger(__name__)
 
@@ -158,8 +159,8 @@ class Attempt:
         if code in KILLED:
             detail = "the process was killed, most likely for want of memory"
             return Outcome(Verdict.BROKEN, code=OUT_OF_MEMORY, detail=detail)
-        words = self._child.last_words
-        detail = f"the process ended with code {code}: {words[-1] if words else 'no word'}"
+        said = [words for words in self._child.last_words if words.strip()]
+        detail = f"the process ended with code {code}: {public(said[-1]) if said else 'no word'}"
         return Outcome(Verdict.BROKEN, code="worker_error", detail=detail)
 
     def _stopped_with_us(self, code: int) -> bool:

@@ -4,20 +4,33 @@ The order is the first line on the child's standard input, which then stays open
 child that the supervisor is gone. The child answers on its standard output, one object a line.
 """
 
+import math
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from dcpi_core.spec.job import JobSpec
 from dcpi_core.spec.progress import Phase
+from worker.words import storable
 
 OUT_OF_MEMORY = "out_of_memory"
-MAX_LOG_CHARS = 8000
-"""Longer log messages are cut."""
 
 Level = Literal["info", "warning", "error"]
+
+
+def _storable(given: Any) -> Any:
+    return storable(given) if isinstance(given, str) else given
+
+
+def _finite(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
+
+
+Text = Annotated[str, BeforeValidator(_storable)]
+Metrics = Annotated[dict[Text, float], AfterValidator(_finite)]
+"""Only numbers that JSON has: a loss that is none any more is left out."""
 
 
 class Exit(IntEnum):
@@ -53,8 +66,8 @@ class ProgressLine(Message):
     phase: Phase
     step: int
     total_steps: int
-    message: str = ""
-    metrics: dict[str, float] = Field(default_factory=dict)
+    message: Text = ""
+    metrics: Metrics = Field(default_factory=dict)
 
 
 class AliveLine(Message):
@@ -68,7 +81,7 @@ class LogLine(Message):
 
     type: Literal["log"] = "log"
     level: Level = "info"
-    message: str
+    message: Text
 
 
 class DoneLine(Message):
@@ -83,8 +96,7 @@ class ErrorLine(Message):
 
     type: Literal["error"] = "error"
     code: str
-    detail: str
-    problems: tuple[dict[str, Any], ...] = ()
+    detail: Text
 
 
 Line = Annotated[

@@ -23,7 +23,6 @@ from dcpi_core.pipeline import Workplace, run
 from dcpi_core.spec.errors import DcpiError
 from dcpi_core.spec.progress import Progress, Stopped
 from worker.protocol import (
-    MAX_LOG_CHARS,
     OUT_OF_MEMORY,
     AliveLine,
     DoneLine,
@@ -91,7 +90,12 @@ class LogToSupervisor(logging.Handler):
         self._voice = voice
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._voice.say(LogLine(level=_level(record), message=record.getMessage()[:MAX_LOG_CHARS]))
+        try:
+            line = LogLine(level=_level(record), message=record.getMessage())
+        except Exception:  # noqa: BLE001 - a record that cannot be told must not end the work
+            self.handleError(record)
+        else:
+            self._voice.say(line)
 
 
 def _level(record: logging.LogRecord) -> Level:
@@ -129,8 +133,7 @@ def execute(order: Order, voice: Voice, stop: StopFlag) -> Exit:
     except Stopped:
         return Exit.STOPPED
     except DcpiError as error:
-        problems = tuple(asdict(problem) for problem in error.problems)
-        voice.say(ErrorLine(code=error.code, detail=error.detail, problems=problems))
+        voice.say(ErrorLine(code=error.code, detail=error.detail))
         return Exit.JOB_AT_FAULT
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):

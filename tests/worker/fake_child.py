@@ -104,6 +104,12 @@ def crash(workspace):
     sys.exit(1)
 
 
+def mutter(_workspace):
+    """Last words that no database takes, and a path that nobody needs to know."""
+    sys.stderr.buffer.write(b"FileNotFoundError: \0 \xff no '/home/us/.secret/model.bin' there\n\n")
+    sys.exit(1)
+
+
 def use_dataset(workspace):
     say("log", message=(workspace / "dataset.safetensors").read_text())
     assert Path(ORDER["dataset_file"]).parent == workspace
@@ -120,6 +126,8 @@ SCENES = {
     "family": family,
     "deserter": deserter,
     "crash": crash,
+    "mutter": mutter,
+    "odd fault": fault("training_diverged", "a NUL \0 in the text"),
     "dataset": use_dataset,
     "killed": lambda _: os.kill(os.getpid(), signal.SIGKILL),
     "137": lambda _: sys.exit(137),

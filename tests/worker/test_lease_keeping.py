@@ -14,6 +14,7 @@ from app.models import Job
 from tests.worker.waiting import until
 from worker import journal
 from worker.journal import Journal
+from worker.pace import Pace
 from worker.protocol import LogLine, ProgressLine
 from worker.pulse import Pulse
 
@@ -27,6 +28,15 @@ def lease(desk):
 
 def step(number: int, phase: str = "base", total: int = 100) -> ProgressLine:
     return ProgressLine(phase=phase, step=number, total_steps=total)
+
+
+class Clock:
+    """Stands in for the time module."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
 
 
 def steal(desk, lease) -> None:
@@ -81,6 +91,38 @@ def test_of_many_steps_the_last_is_kept(desk, lease):
         book.progress(step(number))
     book.flush()
     assert [event.data["step"] for event in desk.events(lease.job_id, "progress")] == [0, 49]
+
+
+def test_events_become_rare_while_the_row_stays_fresh(desk, lease, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(journal, "time", clock)
+    book = Journal(desk.tools.sessions, lease)
+    for number in range(60):
+        clock.now = 7200.0 + number
+        book.progress(step(number))
+    assert desk.job(lease.job_id).progress["step"] == 59
+    seen = [event.data["step"] for event in desk.events(lease.job_id, "progress")]
+    assert seen == [0, 36]
+    book.flush()
+    assert desk.events(lease.job_id, "progress")[-1].data["step"] == 59
+
+
+def test_events_of_progress_come_to_an_end(desk, lease, monkeypatch):
+    monkeypatch.setattr(journal, "MAX_PROGRESS_EVENTS", 3)
+    book = Journal(desk.tools.sessions, lease)
+    for number in range(10):
+        book.progress(step(number, total=number))
+    assert len(desk.events(lease.job_id, "progress")) == 3
+    assert desk.job(lease.job_id).progress["step"] == 9
+
+
+def test_a_long_job_speaks_ever_more_rarely():
+    pace, count = Pace(0.0, 0.5), 0
+    for half_second in range(2 * 86400):
+        if pace.due(half_second / 2):
+            pace.spoke(half_second / 2)
+            count += 1
+    assert 1000 < count < 2000
 
 
 def test_a_new_phase_does_not_swallow_the_old_one(desk, lease):

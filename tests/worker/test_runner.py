@@ -137,6 +137,35 @@ def test_log_records_go_to_the_supervisor(tmp_path):
     assert found == [LogLine(level=x, message="took 3 s") for x in ("info", "warning", "error")]
 
 
+def test_a_record_that_cannot_be_told_does_not_end_the_work(tmp_path, monkeypatch):
+    import logging
+
+    monkeypatch.setattr(logging, "raiseExceptions", False)  # or it would be shown
+    with (tmp_path / "spoken").open("wb", buffering=0) as stream:
+        handler = runner.LogToSupervisor(Voice(stream))
+        handler.emit(logging.LogRecord("x", logging.INFO, "", 0, "%d steps", ("three",), None))
+        handler.emit(logging.LogRecord("x", logging.INFO, "", 0, "half \ud800 \0", (), None))
+    found = [parse_line(line) for line in (tmp_path / "spoken").read_bytes().splitlines()]
+    assert found == [LogLine(message="half ? \ufffd")]
+
+
+def test_a_number_that_is_none_is_left_out(spoken, monkeypatch):
+    def pipeline(spec, place, *, progress, stop, device):
+        metrics = {"loss": float("nan"), "gap": float("inf"), "top1": 0.5}
+        progress(Progress(Phase.BASE, 1, 2, "half \udfff", metrics))
+        raise DatasetUnavailable("no \ud800 there")
+
+    assert spoken.execute(monkeypatch, pipeline) == Exit.JOB_AT_FAULT
+    step, error = spoken.lines
+    assert (step.message, step.metrics) == ("half ?", {"top1": 0.5})
+    assert error.detail == "no ? there"
+
+
+def test_other_programs_numbers_are_checked_too():
+    text = '{"type": "progress", "phase": "base", "step": 1, "total_steps": 2, "metrics": %s}'
+    assert parse_line(text % '{"loss": NaN, "top1": 0.5}').metrics == {"top1": 0.5}
+
+
 @pytest.fixture
 def process(root):
     """A real runner."""

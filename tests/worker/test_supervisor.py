@@ -109,6 +109,20 @@ def test_attempts_come_to_an_end(desk):
     assert desk.objects("checkpoints") == [], "nobody will need it"
 
 
+def test_last_words_are_fit_to_be_shown(desk):
+    job_id = desk.run("mutter")
+    desk.run("mutter", job_id)
+    told = desk.job(job_id).error_detail
+    assert "FileNotFoundError: \ufffd \ufffd no '[path]' there" in told
+    reasons = [event.data.get("reason", "") for event in desk.events(job_id, "status")]
+    assert "secret" not in told + "".join(reasons)
+
+
+def test_a_reason_that_no_database_takes_is_mended(desk):
+    job = desk.job(desk.run("odd fault"))
+    assert (job.status, job.error_detail) == ("failed", "a NUL \ufffd in the text")
+
+
 @pytest.mark.parametrize("scene", ["killed", "137"])
 def test_a_child_killed_again_and_again_wanted_too_much_memory(desk, scene):
     job_id = desk.run(scene)
