@@ -4,13 +4,13 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from dcpi_core import spec
-from dcpi_core.networks import build
+from dcpi_core.networks import Layer, build
 from dcpi_core.registry import DATASETS, METHODS, NETWORKS, PRIVILEGED_TYPES, Registry
 from dcpi_core.spec.catalog import Catalog, CatalogEntry
 from dcpi_core.spec.dataset import DatasetFacts
@@ -85,7 +85,11 @@ def _by_size(name: str) -> dict[str, dict[str, Any]]:
         with counter, torch.no_grad():
             network(image)
         found[str(side)] = {
-            "features": list(network.feature_shape()),
+            "layers": {
+                name: list(network.feature_shape(number))
+                for name, number in zip(get_args(Layer), (1, 2, network.num_layers), strict=True)
+                if number <= network.num_layers
+            },
             "forward_flops": counter.get_total_flops(),
             "parameters": sum(p.numel() for p in network.parameters()),
         }

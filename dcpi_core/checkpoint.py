@@ -54,7 +54,9 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            # Copies: a tensor that lies in the file's own memory is not aligned as others are, and
+            # vectorised kernels then round differently.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         values = json.loads(header[_HEADER])
     except Exception as error:
         raise CheckpointError(f"{path.name} cannot be read as a checkpoint: {error}") from error

@@ -3,55 +3,92 @@
 What is trained on is exactly what is saved: these tensors go into the bundle unchanged.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from dcpi_core.networks import Network
+from dcpi_core.networks import Layer, Network
+from dcpi_core.rng import Streams
 
 
 @dataclass(frozen=True)
 class StudentOutput:
     """One forward pass of a student, shared by all loss terms.
 
-    ``features`` are those of the last block, (B, F, h, w); ``logits`` are (B, K).
+    ``maps`` are features (B, F, h, w) by number of block; ``logits`` are (B, K).
     """
 
     network: Network
-    images: Tensor
-    features: Tensor
+    maps: Mapping[int, Tensor]
     logits: Tensor
 
+    def at(self, layer: Layer) -> Tensor:
+        """Features of a layer; it must have been asked for (``PrivilegedLabels.layer``)."""
+        return self.maps[self.network.layer_number(layer)]
 
-class PrivilegedLabels(Protocol):
-    """Labels of one privileged type for n images, and what a student does with them."""
+    @property
+    def features(self) -> Tensor:
+        """Features of the last block."""
+        return self.at("final")
 
-    kind: str
-    replaces_hard_labels: bool
 
+class PrivilegedLabels(ABC):
+    """Labels of one privileged type for n images, and what a student does with them.
+
+    Attributes:
+        kind: the privileged type's name.
+        replaces_hard_labels: the student learns from these in place of the class labels.
+    """
+
+    kind: ClassVar[str]
+    replaces_hard_labels: ClassVar[bool] = False
+
+    @property
+    def layer(self) -> Layer | None:
+        """The student's features that the loss looks at, if it looks at any."""
+        return None
+
+    @property
+    def joint(self) -> bool:
+        """Whether the loss relates the images of a batch to each other: it is not divided then."""
+        return False
+
+    @abstractmethod
     def loss(self, output: StudentOutput, labels: Tensor) -> Tensor:
         """This type's term of the student's objective, averaged over the batch (scalar)."""
-        ...
 
+    @abstractmethod
     def batch(self, index: Tensor) -> Self:
         """The labels of the images at ``index``."""
-        ...
 
+    @abstractmethod
     def to(self, device: torch.device) -> Self:
         """The same labels on another device."""
-        ...
 
+    @abstractmethod
     def stored(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors to store, by short name, and JSON settings; ``restore`` is the inverse."""
-        ...
 
     @classmethod
+    @abstractmethod
     def restore(cls, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Self:
         """Rebuild from what ``stored`` returned."""
-        ...
+
+    def for_student(self, network: Network, streams: Streams) -> Self:
+        """The labels with whatever this student needs to learn from them."""
+        return self
+
+    def for_batch(self, generator: torch.Generator) -> Self:
+        """The labels as this batch sees them, where chance decides."""
+        return self
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What is trained along with the student."""
+        return []
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from dcpi_core.ops.distances import gradient_distance
 from dcpi_core.rng import Streams
 from dcpi_core.spec.base import Options
 from dcpi_core.spec.catalog import Preset
-from dcpi_core.training import apply_gradients, gradients, has_batch_norm, sgd
+from dcpi_core.training import apply_gradients, gradients, has_batch_norm, sgd, trainable
 
 BATCH_NORM_IMAGES = 16  # per class, to set the statistics of a fresh network
 
@@ -97,16 +97,18 @@ def train_between_updates(
 ) -> None:
     """Train the network for ``inner_epochs`` on the condensed set: plain SGD, batches of 256."""
     network.train()
-    optimiser = sgd(network, options.network_learning_rate, 0.0, 0.0)
     images = condensed.images.to(runtime.device)
     labels = condensed.labels.to(runtime.device)
-    privileged = [p.to(runtime.device) for p in condensed.privileged]
+    privileged = [p.to(runtime.device).for_student(network, streams) for p in condensed.privileged]
+    trained = trainable(network, privileged)
+    optimiser = sgd(trained, options.network_learning_rate, 0.0, 0.0)
     for epoch in range(options.inner_epochs):
         order = torch.randperm(len(labels), generator=streams.generator("inner_order", epoch))
-        for index in order.to(runtime.device).split(256):
-            batch = [p.batch(index) for p in privileged]
+        for number, index in enumerate(order.to(runtime.device).split(256)):
+            draw = streams.generator("inner_labels", epoch, number)
+            batch = [p.batch(index).for_batch(draw) for p in privileged]
             found, _ = gradients(network, images[index], labels[index], runtime, batch)
-            apply_gradients(network, optimiser, found)
+            apply_gradients(trained, optimiser, found)
 
 
 def freeze_batch_norm(network: Network, step: int, ctx: Context) -> None:

@@ -188,16 +188,21 @@ class _Job:
         memory, base, ctx = self.memory, self.memory.sets["base"], self.ctx
         for position in range(memory.component, len(self.types)):
             kind, name = self.types[position], self.spec.privileged[position].name
+            images = memory.sets.get("tuned", base)
             if memory.partial is None:
-                memory.partial = kind.init(base, ctx)
+                memory.partial = kind.init(images, ctx)
             total = kind.total_steps(ctx)
             while memory.step < total:
-                metrics = kind.step(memory.partial, base, memory.step, ctx)
+                metrics = kind.step(memory.partial, images, memory.step, ctx)
                 self._after_step(Phase.PRIVILEGED, total, metrics, name)
-            labels, metrics = kind.finish(memory.partial)
-            memory.metrics |= {f"{name}_{key}": value for key, value in metrics.items()}
-            self._attach("enriched", base, labels)
-            self._attach("assigned", base, kind.assigned(memory.partial))
+            made = kind.finish(memory.partial)
+            memory.metrics |= {f"{name}_{key}": value for key, value in made.metrics.items()}
+            start = memory.partial if images is base else kind.init(base, ctx)
+            if made.images is not None:
+                images = CondensedSet(made.images, base.labels)
+                memory.sets["tuned"] = images
+            self._attach("enriched", images, made.labels)
+            self._attach("assigned", base, kind.assigned(start))
             memory.component, memory.step, memory.partial = position + 1, 0, None
             self._save()
 
@@ -241,6 +246,7 @@ class _Job:
         learned = any(kind.total_steps(self.ctx) for kind in self.types)
         return plan_arms(
             base=sets["base"],
+            tuned=sets.get("tuned"),
             assigned=sets["assigned"] if learned else None,
             enriched=sets.get("enriched"),
             base_method=self.spec.base_method.name,

@@ -23,7 +23,7 @@ from dcpi_core.networks import Network, build
 from dcpi_core.rng import Streams
 from dcpi_core.spec.dataset import DatasetFacts
 from dcpi_core.spec.errors import CheckpointError
-from dcpi_core.training import apply_gradients, gradients, sgd
+from dcpi_core.training import apply_gradients, gradients, sgd, trainable
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +140,8 @@ class _Trainer:
             plan.network, facts.channels, facts.num_classes, (facts.height, facts.width)
         ).to(runtime.device)
         self.network.load_state_dict(run.parameters)
-        self.optimiser = sgd(self.network, plan.learning_rate, plan.momentum, plan.weight_decay)
+        self.parameters = trainable(self.network)
+        self.optimiser = sgd(self.parameters, plan.learning_rate, plan.momentum, plan.weight_decay)
         for name, parameter in self.network.named_parameters():
             if name in run.velocity:
                 velocity = run.velocity[name].to(runtime.device)
@@ -179,7 +180,7 @@ class _Trainer:
         images = normalise(self.train.images[index], self.facts).to(device)
         labels = self.train.labels[index].to(device)
         found, batch = gradients(self.network, images, labels, self.runtime)
-        apply_gradients(self.network, self.optimiser, found)
+        apply_gradients(self.parameters, self.optimiser, found)
         return (batch.logits.argmax(1) == labels).cpu()
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from dcpi_core.compute import Runtime
 from dcpi_core.condensed import CondensedSet, PrivilegedLabels, StudentOutput
-from dcpi_core.networks import Network, first_order_features
+from dcpi_core.networks import Layer, Network, first_order_maps
 from dcpi_core.ops.augment import flip_and_shift
 from dcpi_core.rng import Streams
 from dcpi_core.spec.errors import TrainingDiverged
@@ -73,34 +73,43 @@ def fit(
     runtime = runtime or Runtime.choose()
     network.to(runtime.device).train()
     images, labels = condensed.images.to(runtime.device), condensed.labels.to(runtime.device)
-    privileged = tuple(p.to(runtime.device) for p in condensed.privileged)
+    privileged = [p.to(runtime.device).for_student(network, streams) for p in condensed.privileged]
+    trained = trainable(network, privileged)
     rates = recipe.learning_rates()
     steps_per_epoch = -(-len(labels) // recipe.batch_size)
-    optimiser = sgd(network, recipe.learning_rate, recipe.momentum, recipe.weight_decay)
+    optimiser = sgd(trained, recipe.learning_rate, recipe.momentum, recipe.weight_decay)
     for epoch, rate in enumerate(rates):
         if epoch and rate != rates[epoch - 1]:
-            optimiser = sgd(network, rate, recipe.momentum, recipe.weight_decay)
+            optimiser = sgd(trained, rate, recipe.momentum, recipe.weight_decay)
         order = torch.randperm(len(labels), generator=streams.generator("shuffle", epoch))
         for number, index in enumerate(order.split(recipe.batch_size)):
             where = index.to(runtime.device)
-            batch = tuple(p.batch(where) for p in privileged)
+            draw = streams.generator("labels", epoch, number)
+            batch = [p.batch(where).for_batch(draw) for p in privileged]
             seen = images[where]
             if recipe.augmentation == "flip_shift":
                 seen = flip_and_shift(seen, streams.generator("augment", epoch, number))
             found, _ = gradients(network, seen, labels[where], runtime, batch)
-            apply_gradients(network, optimiser, found)
+            apply_gradients(trained, optimiser, found)
             if on_step is not None:
                 on_step(epoch * steps_per_epoch + number + 1, len(rates) * steps_per_epoch)
     _require_finite(network)
     return network
 
 
+def trainable(
+    network: nn.Module, privileged: Sequence[PrivilegedLabels] = ()
+) -> list[nn.Parameter]:
+    """The network's parameters and those of layers that align it with its labels."""
+    return [*network.parameters(), *(own for p in privileged for own in p.parameters())]
+
+
 def sgd(
-    network: nn.Module, learning_rate: float, momentum: float, weight_decay: float
+    parameters: Sequence[nn.Parameter], learning_rate: float, momentum: float, weight_decay: float
 ) -> torch.optim.SGD:
-    """Stochastic gradient descent over all parameters."""
+    """Stochastic gradient descent."""
     return torch.optim.SGD(
-        network.parameters(), lr=learning_rate, momentum=momentum, weight_decay=weight_decay
+        parameters, lr=learning_rate, momentum=momentum, weight_decay=weight_decay
     )
 
 
@@ -128,17 +137,18 @@ def objective(
 def _objective(
     network: Network, images: Tensor, labels: Tensor, privileged: Sequence[PrivilegedLabels]
 ) -> tuple[Tensor, Tensor]:
-    output = student_output(network, images)
+    output = student_output(network, images, [p.layer for p in privileged if p.layer])
     terms = [p.loss(output, labels) for p in privileged]
     if not any(p.replaces_hard_labels for p in privileged):
         terms.append(F.cross_entropy(output.logits, labels))
     return torch.stack(terms).sum(), output.logits
 
 
-def student_output(network: Network, images: Tensor) -> StudentOutput:
+def student_output(network: Network, images: Tensor, layers: Sequence[Layer] = ()) -> StudentOutput:
     """Forward pass by the fastest way that can be differentiated once."""
-    features = first_order_features(network, images)
-    return StudentOutput(network, images, features, network.classify(features))
+    numbers = {network.layer_number(layer) for layer in layers}
+    maps = first_order_maps(network, images, numbers)
+    return StudentOutput(network, maps, network.classify(maps[network.num_layers]))
 
 
 def gradients(
@@ -151,7 +161,7 @@ def gradients(
     """Gradient of the batch's mean objective for every parameter, without a graph.
 
     Large batches are passed in pieces, side by side, which changes nothing but rounding; batch
-    norm, whose statistics need the whole batch at once, gets it whole.
+    norm and losses that relate images to each other need the whole batch at once, and get it.
 
     Args:
         images: (n, C, H, W), normalised.
@@ -159,10 +169,10 @@ def gradients(
         privileged: labels of the same n images.
 
     Returns:
-        The gradients in parameter order, and the loss and logits of the batch.
+        The gradients in the order of ``trainable``, and the loss and logits of the batch.
     """
-    parameters = list(network.parameters())
-    joint = has_batch_norm(network) and network.training
+    parameters = trainable(network, privileged)
+    joint = (has_batch_norm(network) and network.training) or any(p.joint for p in privileged)
     pieces = [slice(0, len(labels))] if joint else list(runtime.chunks(len(labels)))
 
     def of_piece(piece: slice) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
@@ -182,10 +192,10 @@ def gradients(
 
 
 def apply_gradients(
-    network: nn.Module, optimiser: torch.optim.Optimizer, found: list[Tensor]
+    parameters: Sequence[nn.Parameter], optimiser: torch.optim.Optimizer, found: list[Tensor]
 ) -> None:
     """One optimiser step with these gradients."""
-    for parameter, gradient in zip(network.parameters(), found, strict=True):
+    for parameter, gradient in zip(parameters, found, strict=True):
         parameter.grad = gradient
     optimiser.step()
 

@@ -19,7 +19,9 @@ _REDISTRIBUTION = {
 
 _KINDS = {
     "soft": "a probability for every class, which replaces the hard label in training",
-    "feature": "the feature map that a student's last block should produce for the image",
+    "feature": "the feature map that a block of the student should produce for the image",
+    "attention_spatial": "where in the image a block's features should be strong",
+    "attention_channel": "which features of a block should be strong",
 }
 
 

@@ -32,6 +32,7 @@ PAPER: Colour = (255, 255, 255)
 BARS: dict[str, Colour] = {
     "random": (188, 194, 204),
     "base": (111, 158, 207),
+    "tuned": (74, 116, 170),
     "assigned": (230, 176, 92),
     "privileged": (38, 130, 112),
 }

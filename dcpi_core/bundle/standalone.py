@@ -23,6 +23,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 HERE = Path(__file__).resolve().parent
+LAYERS_PER_BLOCK = 4
+LAYERS = {"first": 0, "second": 1, "final": -1}
+FORMS = {"feature": (), "attention_spatial": (1,), "attention_channel": (2, 3)}  # pooled axes
 
 
 class ConvNet(nn.Module):
@@ -45,11 +48,17 @@ class ConvNet(nn.Module):
             probe = self.blocks(torch.zeros(1, network["in_channels"], *network["image_size"]))
         self.classifier = nn.Linear(probe.numel(), network["num_classes"])
 
-    def features(self, images: Tensor) -> Tensor:
-        return self.blocks(images)
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """The map after every block's pooling."""
+        found = [images]
+        for start in range(0, len(self.blocks), LAYERS_PER_BLOCK):
+            found.append(self.blocks[start : start + LAYERS_PER_BLOCK](found[-1]))
+        return found[1:]
 
-    def classify(self, features: Tensor) -> Tensor:
-        return self.classifier(features.flatten(1))
+    def classify(self, features: Tensor, block: int = -1) -> Tensor:
+        """Logits from the map after a block, by default the last."""
+        done = len(self.blocks) if block < 0 else (block + 1) * LAYERS_PER_BLOCK
+        return self.classifier(self.blocks[done:](features).flatten(1))
 
 
 def read_bundle() -> tuple[dict[str, Any], dict[str, Tensor], dict[str, dict[str, Any]]]:
@@ -60,10 +69,22 @@ def read_bundle() -> tuple[dict[str, Any], dict[str, Tensor], dict[str, dict[str
     if hashlib.sha256(raw).hexdigest() != listed["data.safetensors"]:
         sys.exit("data.safetensors does not match its sha256 in manifest.json")
     privileged = {part["type"]: part["settings"] for part in manifest["privileged"]}
-    unknown = privileged.keys() - {"soft", "feature"}
-    if unknown or privileged.get("feature", {}).get("layer", "final") != "final":
-        sys.exit("train.py knows soft labels and final-layer features only: use `dcpi train`")
-    return manifest, load(raw), privileged
+    unknown = privileged.keys() - {"soft", *FORMS}
+    if unknown or any(settings.get("contrast_weight") for settings in privileged.values()):
+        sys.exit("train.py does not know these labels: use `dcpi train`")
+    return manifest, decoded(load(raw)), privileged
+
+
+def decoded(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Label values as float32: stored as such, as float16, or as one of 256 levels per image."""
+    for name in [name for name in tensors if name.endswith(".values")]:
+        values, kind = tensors[name], name.removesuffix(".values")
+        if values.dtype == torch.int8:
+            shape = (-1,) + (1,) * (values.dim() - 1)
+            scale, low = (tensors.pop(f"{kind}.{part}").float() for part in ("scale", "low"))
+            values = (values.float() + 128) * scale.view(shape) + low.view(shape)
+        tensors[name] = values.float()
+    return tensors
 
 
 def build(network: dict[str, Any]) -> ConvNet:
@@ -78,16 +99,29 @@ def objective(
     network: ConvNet, batch: dict[str, Tensor], privileged: dict[str, dict[str, Any]]
 ) -> Tensor:
     """CE(logits, y) + lambda * MSE(features, f*) + beta * CE(classify(f*), y)."""
-    features = network.features(batch["images"])
+    maps = network.maps(batch["images"])
     target = batch["soft.probabilities"] if "soft" in privileged else batch["labels"]
-    loss = F.cross_entropy(network.classify(features), target)
-    if "feature" in privileged:
-        settings, values = privileged["feature"], batch["feature.values"].float()
-        loss = loss + settings["regression_weight"] * F.mse_loss(features, values)
+    loss = F.cross_entropy(network.classify(maps[-1]), target)
+    for kind in privileged.keys() & FORMS.keys():
+        settings, values = privileged[kind], batch[f"{kind}.values"]
+        if values.dim() == 5:  # several labels for each image: one of them by chance
+            rows = torch.arange(len(values), device=values.device)
+            values = values[rows, torch.randint(values.shape[1], rows.shape, device=rows.device)]
+        layer = LAYERS[settings["layer"]]
+        found = pooled(maps[layer], kind, settings["pooling"])
+        loss = loss + settings["regression_weight"] * F.mse_loss(found, values)
         if settings["task_weight"]:
-            logits = network.classify(values)
+            logits = network.classify(values, layer)
             loss = loss + settings["task_weight"] * F.cross_entropy(logits, batch["labels"])
     return loss
+
+
+def pooled(features: Tensor, kind: str, pooling: str) -> Tensor:
+    """A map as labels of this kind see it: whole, or pooled over channels or pixels."""
+    axes = FORMS[kind]
+    if not axes:
+        return features
+    return features.mean(axes, True) if pooling == "average" else features.amax(axes, True)
 
 
 def flip_and_shift(images: Tensor) -> Tensor:
@@ -131,7 +165,7 @@ def train(
 def accuracy(network: ConvNet, images: Tensor, labels: Tensor) -> float:
     """Share of correctly classified test images."""
     pairs = zip(images.split(256), labels.split(256), strict=True)
-    hits = sum(int((network.classify(network.features(x)).argmax(1) == y).sum()) for x, y in pairs)
+    hits = sum(int((network.classify(network.maps(x)[-1]).argmax(1) == y).sum()) for x, y in pairs)
     return hits / len(labels)
 
 

@@ -8,7 +8,7 @@ import torch
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.context import Context
 
-ArmName = Literal["random", "base", "assigned", "privileged"]
+ArmName = Literal["random", "base", "tuned", "assigned", "privileged"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class ArmPlan:
 
 def plan_arms(
     base: CondensedSet,
+    tuned: CondensedSet | None,
     assigned: CondensedSet | None,
     enriched: CondensedSet | None,
     base_method: str,
@@ -30,11 +31,15 @@ def plan_arms(
 
     Args:
         base: the base method's images with hard labels only.
-        assigned: the same with directly assigned labels, if the shipped ones were learned.
+        tuned: the images as tuned together with labels, but without the labels.
+        assigned: the base method's images with directly assigned labels, where the shipped labels
+            were learned.
         enriched: the set as shipped, if it has privileged labels.
         base_method: its name, for the titles.
     """
     arms = [ArmPlan("random", "random images", None), ArmPlan("base", base_method, base)]
+    if tuned is not None:
+        arms.append(ArmPlan("tuned", f"{base_method}, images tuned", tuned))
     if assigned is not None:
         arms.append(ArmPlan("assigned", f"{base_method} + assigned {_kinds(assigned)}", assigned))
     if enriched is not None:

@@ -46,7 +46,9 @@ def differences(arms: Sequence[Arm]) -> tuple[Difference, ...]:
         ("base", "random"),
         ("assigned", "base"),
         ("privileged", "base"),
+        ("tuned", "base"),
         ("privileged", "assigned"),
+        ("privileged", "tuned"),
         ("privileged", "random"),
     )
     networks = dict.fromkeys(arm.network for arm in arms)

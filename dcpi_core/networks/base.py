@@ -1,6 +1,6 @@
 """What every network offers: features of each block, and the classifier that reads the last."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from dcpi_core.spec.base import Options
 from dcpi_core.spec.dataset import padded_size
 from dcpi_core.spec.errors import InvalidInput
+
+Layer = Literal["first", "second", "final"]
+"""A block by name, which means something in every network."""
 
 FeatureShape = tuple[int, int, int]
 """(F, h, w) of one image's features."""
@@ -99,9 +102,19 @@ class Network(nn.Module):
                 break
         return x
 
-    def classify(self, features: Tensor) -> Tensor:
-        """Logits (B, K) from the features (B, F, h, w) of the last block."""
-        logits: Tensor = self.classifier(features.flatten(1))
+    def maps(self, x: Tensor, layers: Collection[int]) -> dict[int, Tensor]:
+        """Outputs of several blocks from one pass, by number; see ``features``."""
+        found = {}
+        for number, block in enumerate(self.blocks, start=1):
+            x = block(x)
+            if number in layers:
+                found[number] = x
+        return found
+
+    def classify(self, features: Tensor, layer: Layer = "final") -> Tensor:
+        """Logits (B, K) from the features (B, F, h, w) of a block, by default the last."""
+        last: Tensor = self.blocks[self.layer_number(layer) :](features)
+        logits: Tensor = self.classifier(last.flatten(1))
         return logits
 
     def forward(self, x: Tensor) -> Tensor:
@@ -115,6 +128,15 @@ class Network(nn.Module):
             InvalidInput: there is no such block.
         """
         return self._shapes[self._layer(layer) - 1]
+
+    def layer_number(self, layer: Layer) -> int:
+        """Number of the block that a layer's name stands for.
+
+        Raises:
+            InvalidInput: the network has no second block.
+        """
+        numbers = {"first": 1, "second": 2, "final": self.num_layers}
+        return self._layer(numbers[layer])
 
     def _layer(self, layer: int | None) -> int:
         if layer is None:

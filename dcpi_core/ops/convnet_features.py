@@ -40,6 +40,14 @@ def supports(image_size: tuple[int, int], padding: int, depth: int) -> bool:
 
 
 def convnet_features(images: Tensor, parameters: Sequence[Tensor], padding: int = 1) -> Tensor:
+    """Features (n, O, h', w') after the last pooling; see ``convnet_maps``."""
+    (features,) = convnet_maps(images, parameters, padding, (len(parameters) // 4,))
+    return features
+
+
+def convnet_maps(
+    images: Tensor, parameters: Sequence[Tensor], padding: int, layers: Sequence[int]
+) -> tuple[Tensor, ...]:
     """Features of a batch, differentiable once with respect to the parameters.
 
     Args:
@@ -47,12 +55,13 @@ def convnet_features(images: Tensor, parameters: Sequence[Tensor], padding: int 
         parameters: per block: convolution weight (O, C, 3, 3) and bias (O,), norm weight (O,) and
             bias (O,).
         padding: of the first convolution; the others use 1.
+        layers: which blocks' maps are wanted, counted from 1; the last block's must be among them.
 
     Returns:
-        (n, O, h', w') features after the last pooling.
+        For each of ``layers`` the map (n, O, h', w') after that block's pooling.
     """
-    features: Tensor = _Features.apply(images, padding, *parameters)  # type: ignore[no-untyped-call]
-    return features
+    maps: tuple[Tensor, ...] = _Features.apply(images, padding, tuple(layers), *parameters)  # type: ignore[no-untyped-call]
+    return maps
 
 
 class _FirstBlock(NamedTuple):
@@ -73,28 +82,38 @@ class _LaterBlock(NamedTuple):
 
 class _Features(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, images: Tensor, padding: int, *parameters: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, images: Tensor, padding: int, layers: tuple[int, ...], *parameters: Tensor
+    ) -> tuple[Tensor, ...]:
         size = tuple(side + 2 * padding - 2 for side in images.shape[2:])
         maps, first = _first_forward(images, padding, parameters[:4])
         blocks: list[_LaterBlock] = []
+        found = {1: maps}
         for start in range(4, len(parameters), 4):
             maps, block = _later_forward(maps, parameters[start : start + 4])
             blocks.append(block)
-        ctx.first, ctx.blocks, ctx.parameters = first, blocks, parameters
+            found[len(found) + 1] = maps
+        ctx.first, ctx.blocks, ctx.parameters, ctx.layers = first, blocks, parameters, layers
         ctx.first_size = (size[0] // 2, size[1] // 2)
-        return maps.permute(0, 3, 1, 2).contiguous()
+        return tuple(found[layer].permute(0, 3, 1, 2).contiguous() for layer in layers)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        gradient = gradient.permute(0, 2, 3, 1)
+    def backward(ctx: Any, *incoming: Tensor) -> tuple[Tensor | None, ...]:
+        by_layer = {
+            layer: gradient.permute(0, 2, 3, 1)
+            for layer, gradient in zip(ctx.layers, incoming, strict=True)
+        }
+        gradient = by_layer[len(ctx.blocks) + 1]
         gradients: list[Tensor] = []
         for number, block in reversed(list(enumerate(ctx.blocks, start=1))):
             own = ctx.parameters[4 * number : 4 * number + 4]
             gradient, found = _later_backward(gradient, block, own)
+            if number in by_layer:  # the map before this block is wanted, too
+                gradient = gradient + by_layer[number]
             gradients = [*found, *gradients]
         found = _first_backward(gradient, ctx.first, ctx.parameters[:4])
-        return None, None, *found, *gradients
+        return None, None, None, *found, *gradients
 
 
 def _first_forward(

@@ -1,5 +1,6 @@
 """Losses that networks are trained with. Smaller is better; all are means over the batch."""
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -38,6 +39,28 @@ def feature_error(features: Tensor, target: Tensor) -> Tensor:
     """
     _require_same_shape("feature_error", features, target)
     return (features - target).square().mean()
+
+
+def contrast(features: Tensor, target: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:
+    """InfoNCE between features and their own targets, those of other classes as negatives.
+
+    Images of the same class are left out of the negatives: they are not to be pushed apart.
+
+    Args:
+        features: (B, ...).
+        target: same shape.
+        labels: (B,) class indices.
+
+    Returns:
+        Scalar, mean over the batch; at least 0, and 0 in a batch of one class.
+    """
+    _require_same_shape("contrast", features, target)
+    own, other = (F.normalize(x.flatten(1), dim=1) for x in (features, target))
+    similarity = own @ other.t() / temperature
+    same_class = labels.unsqueeze(0) == labels.unsqueeze(1)
+    itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    similarity = similarity.masked_fill(same_class & ~itself, float("-inf"))
+    return F.cross_entropy(similarity, torch.arange(len(labels), device=labels.device))
 
 
 def _require_same_shape(what: str, a: Tensor, b: Tensor) -> None:

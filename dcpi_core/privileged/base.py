@@ -5,9 +5,11 @@ no steps at all; one that learns them also says what plain assignment would have
 the report compares the two.
 """
 
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from pydantic import Field
+from torch import Tensor
 
 from dcpi_core.condensed import CondensedSet, PrivilegedLabels
 from dcpi_core.context import Context, Metrics
@@ -71,9 +73,22 @@ class PrivilegedType(Protocol[State]):
         """The labels as they were before any learning."""
         ...
 
-    def finish(self, state: State) -> tuple[PrivilegedLabels, Metrics]:
+    def finish(self, state: State) -> "Enrichment":
         """The labels, and what is worth reporting about them."""
         ...
+
+
+@dataclass(frozen=True)
+class Enrichment:
+    """What a privileged type made.
+
+    Attributes:
+        images: the images, if they were tuned together with the labels.
+    """
+
+    labels: PrivilegedLabels
+    metrics: Metrics
+    images: Tensor | None = None
 
 
 AnyPrivilegedType = PrivilegedType[Any]

@@ -2,17 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from dcpi_core.condensed import CondensedSet, StudentOutput
+from dcpi_core.condensed import CondensedSet, PrivilegedLabels, StudentOutput
 from dcpi_core.context import Context, Metrics
 from dcpi_core.ops.losses import soft_cross_entropy
 from dcpi_core.prepared import TrainingPlan
-from dcpi_core.privileged.base import TeacherOptions
+from dcpi_core.privileged.base import Enrichment, TeacherOptions
 from dcpi_core.registry import PRIVILEGED_TYPES
 from dcpi_core.training import predict
 
@@ -26,23 +26,23 @@ class SoftOptions(TeacherOptions):
 
 
 @dataclass(frozen=True)
-class SoftLabels:
+class SoftLabels(PrivilegedLabels):
     """Class probabilities (n, K); they replace the hard labels in the student's loss."""
 
     probabilities: Tensor
     temperature: float = 1.0
     teacher: str = ""
 
-    kind = "soft"
-    replaces_hard_labels = True
+    kind: ClassVar[str] = "soft"
+    replaces_hard_labels: ClassVar[bool] = True
 
     def loss(self, output: StudentOutput, labels: Tensor) -> Tensor:
         return soft_cross_entropy(output.logits, self.probabilities)
 
-    def batch(self, index: Tensor) -> "SoftLabels":
+    def batch(self, index: Tensor) -> Self:
         return replace(self, probabilities=self.probabilities[index])
 
-    def to(self, device: torch.device) -> "SoftLabels":
+    def to(self, device: torch.device) -> Self:
         return replace(self, probabilities=self.probabilities.to(device))
 
     def stored(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -50,7 +50,7 @@ class SoftLabels:
         return {"probabilities": self.probabilities}, settings
 
     @classmethod
-    def restore(cls, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> "SoftLabels":
+    def restore(cls, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Self:
         return cls(tensors["probabilities"], settings["temperature"], settings["teacher"])
 
 
@@ -99,5 +99,6 @@ class Soft:
     def assigned(self, state: SoftState) -> SoftLabels:
         return SoftLabels(state.probabilities, self.options.temperature, state.teacher)
 
-    def finish(self, state: SoftState) -> tuple[SoftLabels, Metrics]:
-        return self.assigned(state), {"teacher_train_accuracy": state.teacher_accuracy}
+    def finish(self, state: SoftState) -> Enrichment:
+        metrics = {"teacher_train_accuracy": state.teacher_accuracy}
+        return Enrichment(self.assigned(state), metrics)

@@ -5,13 +5,14 @@ training, students and their tests) and divides by a rate measured on the kind o
 meant to tell minutes from hours, not to be believed to the second.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic import Field
 
 from dcpi_core.spec.base import Record
 from dcpi_core.spec.catalog import Catalog, load_catalog
-from dcpi_core.spec.job import JobSpec
+from dcpi_core.spec.job import Component, JobSpec
 from dcpi_core.spec.rules import facts_at_size
 
 FLOPS_PER_SECOND = {"cpu": (4e10, 3e11), "cuda": (5e12, 3e13)}
@@ -68,10 +69,29 @@ def _bytes(spec: JobSpec, catalog: Catalog) -> dict[str, int]:
     for component in spec.privileged:
         if component.name == "soft":
             sizes["soft"] = 4 * count * facts.num_classes
-        shape = _network_facts(spec.network, spec, catalog).get("features")
-        if component.name == "feature" and shape:
-            sizes["feature"] = 4 * count * shape[0] * shape[1] * shape[2]
+        elif component.name in _POOLED:
+            layers = _network_facts(spec.network, spec, catalog).get("layers", {})
+            shape = layers.get(component.options["layer"])
+            if shape:
+                sizes[component.name] = count * _label_bytes(component, shape)
     return sizes
+
+
+_POOLED: dict[str, Callable[[Sequence[int]], int]] = {
+    "feature": lambda shape: shape[0] * shape[1] * shape[2],
+    "attention_spatial": lambda shape: shape[1] * shape[2],
+    "attention_channel": lambda shape: shape[0],
+}
+_BYTES = {"float32": 4, "float16": 2, "int8": 1}
+_INT8_EXTRA = 6  # scale and lowest value of an image
+
+
+def _label_bytes(component: Component, shape: Sequence[int]) -> int:
+    """Bytes that labels of features take for one image."""
+    options = component.options
+    kept = options["labels_per_image"] if options["combine"] == "random" else 1
+    extra = _INT8_EXTRA if options["storage"] == "int8" else 0
+    return int(kept * _POOLED[component.name](shape)) * _BYTES[options["storage"]] + extra
 
 
 def _flops(spec: JobSpec, catalog: Catalog) -> float:

@@ -18,7 +18,7 @@ class Arm(Record):
     arms of a report are paired. ``std`` is the sample standard deviation (n - 1), 0 for one run.
     """
 
-    name: Literal["random", "base", "assigned", "privileged"]
+    name: Literal["random", "base", "tuned", "assigned", "privileged"]
     title: str
     network: str
     num_images: int

@@ -15,7 +15,7 @@ from dcpi_core.spec.job import (
     JobRequest,
     JobSpec,
 )
-from dcpi_core.spec.rules import check_feature_labels, check_image_size
+from dcpi_core.spec.rules import check_image_size, tunes_images
 
 
 def resolve(request: JobRequest, facts: DatasetFacts, catalog: Catalog | None = None) -> JobSpec:
@@ -35,8 +35,6 @@ def resolve(request: JobRequest, facts: DatasetFacts, catalog: Catalog | None = 
     for position, student in enumerate(students):
         pointer = f"/options/evaluation/networks/{position}"
         check_image_size(student, facts, catalog, pointer)
-        if any(component.name == "feature" for component in privileged):
-            check_feature_labels(network, student, facts, catalog, pointer)
     method = catalog.method(request.base_method)
     base = _component(method, request.options.base, "/options/base", request, facts, count)
     evaluation = request.options.evaluation.model_dump() | {"networks": students}
@@ -102,13 +100,22 @@ def _privileged(
                 f"options for {name!r}, which pi_type does not ask for; it asks for "
                 + ", ".join(wanted),
             )
-    return tuple(
+    found = tuple(
         _component(
             entry, request.options.pi.get(name, {}), f"/options/pi/{name}", request, facts, count
         )
         for name, entry in sorted(entries.items())
         if name != NO_PRIVILEGED
     )
+    tuners = [c for c in found if tunes_images(c)]
+    if len(tuners) > 1:
+        raise InvalidInput.at(
+            f"/options/pi/{tuners[1].name}/schedule",
+            f"{tuners[0].name} and {tuners[1].name} cannot both tune the images; "
+            "give one of them the schedule 'labels_only'",
+        )
+    # Who tunes the images goes first: the other labels are then made for the tuned ones.
+    return tuple(sorted(found, key=lambda component: not tunes_images(component)))
 
 
 def _component(

@@ -1,10 +1,11 @@
-"""Rules that cross components: which networks can see which images and wear which labels."""
+"""Rules that cross components: which networks can see which images, and who may tune them."""
 
 from typing import Any
 
 from dcpi_core.spec.catalog import Catalog
 from dcpi_core.spec.dataset import DatasetFacts, padded_size
 from dcpi_core.spec.errors import InvalidInput
+from dcpi_core.spec.job import Component
 
 
 def check_image_size(network: str, facts: DatasetFacts, catalog: Catalog, pointer: str) -> None:
@@ -22,23 +23,11 @@ def check_image_size(network: str, facts: DatasetFacts, catalog: Catalog, pointe
         )
 
 
-def check_feature_labels(
-    network: str, student: str, facts: DatasetFacts, catalog: Catalog, pointer: str
-) -> None:
-    """Refuse a student whose features have another shape than the labels it is to learn.
-
-    Raises:
-        InvalidInput: names the network that the labels are made for.
-    """
-    if student == network:
-        return
-    shapes = [_feature_shape(name, facts, catalog) for name in (network, student)]
-    if None in shapes or shapes[0] != shapes[1]:
-        raise InvalidInput.at(
-            pointer,
-            f"feature labels are made for {network} and fit no other feature shape; "
-            f"evaluate {student} in a job of its own without them",
-        )
+def tunes_images(component: Component) -> bool:
+    """Whether a privileged type changes the images while it learns labels for them."""
+    options = component.options
+    learned = options.get("learning") == "gradient_matching"
+    return learned and options.get("schedule", "labels_only") != "labels_only"
 
 
 def facts_at_size(network: str, facts: DatasetFacts, catalog: Catalog) -> dict[str, Any]:
@@ -46,8 +35,3 @@ def facts_at_size(network: str, facts: DatasetFacts, catalog: Catalog) -> dict[s
     height, width = padded_size(facts.channels, facts.height, facts.width)
     by_size: dict[str, dict[str, Any]] = catalog.networks[network].facts.get("by_size", {})
     return by_size.get(str(height), {}) if height == width else {}
-
-
-def _feature_shape(network: str, facts: DatasetFacts, catalog: Catalog) -> list[int] | None:
-    shape: list[int] | None = facts_at_size(network, facts, catalog).get("features")
-    return shape

@@ -22,7 +22,7 @@ PLANTED = {
     ),
     "independent-privileged": (
         "dcpi_core/privileged/soft.py",
-        "import dcpi_core.privileged.feature",
+        "import dcpi_core.privileged.features.feature",
     ),
     "independent-networks": ("dcpi_core/networks/mlp.py", "import dcpi_core.networks.vgg"),
     "endpoints-via-services": ("app/jobs/endpoints.py", "import app.jobs.repository"),

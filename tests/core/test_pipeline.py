@@ -188,6 +188,18 @@ def test_several_types_are_attached_together(tmp_path):
     assert [labels.kind for labels in condensed.privileged] == ["feature", "soft"]
 
 
+def test_tuned_images_are_shipped_and_measured_without_their_labels_too(tmp_path):
+    tuning = LEARNED | {"schedule": "alternating"}
+    spec = job(("attention_channel", "feature"), "random", pi={"feature": tuning})
+    loaded = bundle.load(pipeline.run(spec, place(tmp_path), device="cpu"))
+    names = [arm.name for arm in loaded.report.arms]
+    assert names == ["random", "base", "tuned", "assigned", "privileged"]
+    assert [p.kind for p in loaded.condensed.privileged] == ["feature", "attention_channel"]
+    assert loaded.condensed.source_indices is None  # they are no longer the source's images
+    differences = {(d.arm, d.against) for d in loaded.report.differences}
+    assert {("tuned", "base"), ("privileged", "tuned")} <= differences
+
+
 def test_without_privileged_labels_there_are_two_arms(tmp_path):
     spec = job(pi_type="none", method="random")
     loaded = bundle.load(pipeline.run(spec, place(tmp_path), device="cpu"))

@@ -5,7 +5,7 @@ from torch.nn import functional as F
 from dcpi_core.compute import Runtime
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.networks import build
-from dcpi_core.privileged.feature import FeatureLabels
+from dcpi_core.privileged.features.labels import FeatureLabels, LabelSettings
 from dcpi_core.privileged.soft import SoftLabels
 from dcpi_core.rng import Streams
 from dcpi_core.spec.errors import InvalidInput, TrainingDiverged
@@ -31,7 +31,7 @@ def network(name="ConvNetD2", seed=0):
 def feature_labels(count, weight=2.0, task=0.5):
     draw = Streams(2).generator("labels")
     values = torch.rand(count, *network().feature_shape(), generator=draw)
-    return FeatureLabels(values, weight, task)
+    return FeatureLabels(values, LabelSettings(regression_weight=weight, task_weight=task))
 
 
 def test_published_schedule():
@@ -107,9 +107,9 @@ def test_divergence_is_an_error(condensed):
         fit(network(), condensed, recipe, runtime=WHOLE)
 
 
-def test_labels_of_another_network_are_refused(condensed):
-    labels = FeatureLabels(torch.zeros(9, 1, 1, 1), 1.0, 0.0)
-    with pytest.raises(InvalidInput, match="train the network they were made for"):
+def test_labels_of_another_shape_need_alignment(condensed):
+    labels = FeatureLabels(torch.zeros(9, 5, 1, 1), LabelSettings())
+    with pytest.raises(InvalidInput, match="fit` aligns them"):
         objective(network(), condensed.images, condensed.labels, [labels])
 
 

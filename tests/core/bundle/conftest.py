@@ -47,14 +47,15 @@ def spec(facts) -> JobSpec:
 
 @pytest.fixture(scope="session")
 def condensed(facts) -> CondensedSet:
-    from dcpi_core.privileged.feature import FeatureLabels
+    from dcpi_core.privileged.features.labels import FeatureLabels, LabelSettings
     from dcpi_core.privileged.soft import SoftLabels
 
     g = torch.Generator().manual_seed(0)
     images = torch.randn(12, 3, 16, 16, generator=g)
     labels = torch.arange(4).repeat_interleave(3)
     features = FeatureLabels(
-        values=torch.rand(12, 128, 4, 4, generator=g), regression_weight=0.5, task_weight=0.1
+        torch.rand(12, 128, 4, 4, generator=g),
+        LabelSettings(regression_weight=0.5, task_weight=0.1),
     )
     soft = SoftLabels(probabilities=torch.softmax(torch.randn(12, 4, generator=g), 1))
     return CondensedSet(images, labels, (features, soft))

@@ -13,13 +13,13 @@ from dcpi_core.rng import Streams
 def fast_calls(monkeypatch):
     """Counts how often the fast way is taken."""
     calls = []
-    fast = module.convnet_features
+    fast = module.convnet_maps
 
     def counting(*arguments):
         calls.append(arguments)
         return fast(*arguments)
 
-    monkeypatch.setattr(module, "convnet_features", counting)
+    monkeypatch.setattr(module, "convnet_maps", counting)
     return calls
 
 

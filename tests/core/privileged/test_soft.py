@@ -11,7 +11,8 @@ def test_soft_labels_are_the_teachers_probabilities(tmp_path):
     ctx = context(blobs(), tmp_path)
     condensed = CondensedSet(ctx.normalised(torch.arange(6)), torch.zeros(6, dtype=torch.int64))
     kind = Soft(SoftOptions(**OPTIONS, temperature=2.0))
-    labels, metrics = kind.finish(kind.init(condensed, ctx))
+    made = kind.finish(kind.init(condensed, ctx))
+    labels, metrics = made.labels, made.metrics
     trained = ctx.trained_network(kind.needs(ctx)[0])
     with torch.no_grad():
         logits = trained.network(ctx.facts, ctx.runtime)(condensed.images)

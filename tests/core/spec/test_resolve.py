@@ -86,11 +86,6 @@ def test_none_attaches_nothing():
             InvalidInput,
             "/options/pi/feature/preset",
         ),
-        (
-            {"options": {"evaluation": {"networks": ["ConvNetD3", "LeNet"]}}},
-            InvalidInput,
-            "/options/evaluation/networks/1",
-        ),
         ({"images_per_class": 10}, InvalidInput, "/fraction"),
         ({"fraction": None}, InvalidInput, "/fraction"),
     ],
@@ -115,9 +110,15 @@ def test_a_network_too_deep_for_the_images_is_refused_before_any_work():
         resolve(request, catalog.datasets["digits"], catalog)
 
 
-def test_other_students_are_welcome_without_feature_labels():
-    options = {"evaluation": {"networks": ["ConvNetD3", "LeNet"]}}
-    assert resolved(pi_type="soft", options=options).evaluation.networks == ("ConvNetD3", "LeNet")
+def test_only_one_type_may_tune_the_images_and_it_goes_first():
+    tuning = {"learning": "gradient_matching", "schedule": "alternating"}
+    types = ("attention_channel", "feature", "soft")
+    spec = resolved(pi_type=types, options={"pi": {"feature": tuning}})
+    assert [c.name for c in spec.privileged] == ["feature", "attention_channel", "soft"]
+    both = {"feature": tuning, "attention_channel": tuning}
+    with pytest.raises(InvalidInput, match="cannot both tune") as error:
+        resolved(pi_type=types, options={"pi": both})
+    assert pointers(error.value)[0].endswith("/schedule")
 
 
 @pytest.mark.parametrize("field", ["fractoin", "options.baze", "options.evaluation.epoch"])

@@ -6,26 +6,12 @@ from torch.nn import functional as F
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.networks import build
 from dcpi_core.ops.distances import gradient_distance
-from dcpi_core.privileged.feature import Feature, FeatureLabels, FeatureOptions, match_labels
+from dcpi_core.privileged.features.feature import Feature, FeatureOptions
+from dcpi_core.privileged.features.labels import FeatureLabels, LabelSettings
+from dcpi_core.privileged.features.matching import LabelTerms, match_labels
 from dcpi_core.rng import Streams
 from dcpi_core.training import objective
 from tests.core.problems import CLASSES, blobs, context
-
-
-@pytest.fixture(scope="module")
-def assets(tmp_path_factory):
-    return tmp_path_factory.mktemp("assets")
-
-
-@pytest.fixture(scope="module")
-def ctx(assets):
-    return context(blobs(), assets)
-
-
-@pytest.fixture(scope="module")
-def condensed(ctx):
-    picked = torch.tensor([0, 1, 20, 21, 40, 41])
-    return CondensedSet(ctx.normalised(picked), ctx.hard_labels())
 
 
 def small(**changes):
@@ -36,12 +22,13 @@ def small(**changes):
 def test_assigned_labels_are_the_teachers_features_of_the_images(ctx, condensed):
     kind = small()
     state = kind.init(condensed, ctx)
-    labels, metrics = kind.finish(state)
+    made = kind.finish(state)
     teacher = ctx.trained_network(kind.needs(ctx)[0]).network(ctx.facts, ctx.runtime)
     with torch.no_grad():
-        torch.testing.assert_close(labels.values, teacher.features(condensed.images))
+        torch.testing.assert_close(made.labels.values, teacher.features(condensed.images))
     assert kind.total_steps(ctx) == 0
-    assert metrics["label_drift"] == 0.0
+    assert made.metrics["label_drift"] == 0.0
+    assert made.images is None
 
 
 def test_several_labels_per_image_are_averaged_over_independent_teachers(ctx, condensed):
@@ -52,8 +39,8 @@ def test_several_labels_per_image_are_averaged_over_independent_teachers(ctx, co
         with torch.no_grad():
             singles.append(network.features(condensed.images))
     assert not torch.allclose(singles[0], singles[1])
-    values = kind.init(condensed, ctx).values
-    torch.testing.assert_close(values, (singles[0] + singles[1]) / 2)
+    labels = kind.finish(kind.init(condensed, ctx)).labels
+    torch.testing.assert_close(labels.values, (singles[0] + singles[1]) / 2)
 
 
 def matching_problem(dtype=torch.float64):
@@ -75,9 +62,9 @@ def matching_problem(dtype=torch.float64):
 def test_label_gradient_equals_double_backward(weight, task):
     """Acceptance test 2 of the paper's method: the closed form against plain autograd."""
     network, images, values, real = matching_problem()
-    options = FeatureOptions(regression_weight=weight, label_task_weight=task)
+    terms = LabelTerms(regression_weight=weight, task_weight=task)
     with forward_ad.dual_level():
-        value, gradient = match_labels(network, images, values, 1, real, options)
+        value, gradient, _ = match_labels(network, images, values, 1, real, terms)
 
     own = values.clone().requires_grad_()
     targets = torch.ones(2, dtype=torch.int64)
@@ -96,20 +83,20 @@ def test_label_gradient_equals_double_backward(weight, task):
 def test_without_regression_nothing_is_learned_from_matching():
     """Acceptance test 1: lambda = 0 gives a label gradient of exactly zero."""
     network, images, values, real = matching_problem()
-    options = FeatureOptions(regression_weight=0.0, label_task_weight=0.0)
+    terms = LabelTerms(regression_weight=0.0, task_weight=0.0)
     with forward_ad.dual_level():
-        _, gradient = match_labels(network, images, values, 1, real, options)
+        gradient = match_labels(network, images, values, 1, real, terms).labels
     assert bool((gradient == 0).all())
 
 
 def test_classifier_rows_do_not_move_the_labels():
     """Acceptance test 2, second half: only the extractor's gradients depend on f*."""
     network, images, values, real = matching_problem()
-    options = FeatureOptions(regression_weight=1.5, label_task_weight=0.0)
+    terms = LabelTerms(regression_weight=1.5, task_weight=0.0)
     other = [*real[:-2], real[-2].flip(0), real[-1]]  # another gradient for the classifier
     with forward_ad.dual_level():
-        _, gradient = match_labels(network, images, values, 1, real, options)
-        _, same = match_labels(network, images, values, 1, other, options)
+        gradient = match_labels(network, images, values, 1, real, terms).labels
+        same = match_labels(network, images, values, 1, other, terms).labels
     torch.testing.assert_close(gradient, same, rtol=1e-10, atol=1e-15)
 
 
@@ -119,8 +106,9 @@ def test_the_mean_of_errors_and_the_error_to_the_mean_train_alike():
     others = values.flip(0)
     targets = torch.ones(2, dtype=torch.int64)
     parameters = list(network.parameters())
-    half = [FeatureLabels(v, 0.5, 0.0) for v in (values, others)]
-    mean = [FeatureLabels((values + others) / 2, 1.0, 0.0)]
+    weights = [LabelSettings(regression_weight=w, task_weight=0.0) for w in (0.5, 1.0)]
+    half = [FeatureLabels(v, weights[0]) for v in (values, others)]
+    mean = [FeatureLabels((values + others) / 2, weights[1])]
     both = (
         torch.autograd.grad(objective(network, images, targets, labels), parameters)
         for labels in (half, mean)
@@ -135,11 +123,11 @@ def test_learning_moves_the_labels_and_reports_by_how_much(ctx, condensed):
     assert kind.total_steps(ctx) == 4
     for number in range(4):
         metrics = kind.step(state, condensed, number, ctx)
-    labels, reported = kind.finish(state)
+    made = kind.finish(state)
     start = kind.assigned(state).values
-    drift = float((labels.values - start).norm() / start.norm())
+    drift = float((made.labels.values - start).norm() / start.norm())
     assert drift > 0
-    assert metrics["label_drift"] == reported["label_drift"] == pytest.approx(drift)
+    assert metrics["label_drift"] == made.metrics["label_drift"] == pytest.approx(drift)
 
 
 def test_side_by_side_gives_the_labels_of_one_after_the_other(tmp_path):
@@ -169,7 +157,7 @@ def test_a_heavy_task_term_makes_labels_discriminative(ctx, condensed):
     state = kind.init(condensed, ctx)
 
     def separation():
-        groups = state.values.flatten(1).view(CLASSES, 2, -1)
+        groups = state.values[0].flatten(1).view(CLASSES, 2, -1)
         between = groups.mean(1).var(0).sum()
         return float(between / groups.var(1).mean(0).sum())
 
@@ -180,7 +168,7 @@ def test_a_heavy_task_term_makes_labels_discriminative(ctx, condensed):
 
 
 def test_labels_survive_storage(ctx, condensed):
-    labels, _ = small().finish(small().init(condensed, ctx))
+    labels = small().finish(small().init(condensed, ctx)).labels
     again = FeatureLabels.restore(*labels.stored())
     assert torch.equal(again.values, labels.values)
     assert again.stored()[1] == labels.stored()[1]

@@ -1,0 +1,1 @@
+"""Labels about a student's features: whole maps, and their attention."""

@@ -1,0 +1,326 @@
+"""Feature labels: target intermediate features f* for each condensed image (the paper's core).
+
+They are either assigned, the features of a teacher on the image itself, or learned from there by
+gradient matching (Eq. 2 to 4), with the images fixed or tuned along with them.
+
+Our measurements decide the defaults: labels of a teacher that has learned something, weighted
+strongly (lambda 10, beta 1), gain far more than the published settings, which stay available as
+the preset ``published``.
+"""
+
+from dataclasses import dataclass
+from statistics import median
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from dcpi_core.condensed import CondensedSet
+from dcpi_core.context import Context, Metrics
+from dcpi_core.matching import (
+    LoopOptions,
+    freeze_batch_norm,
+    match_images,
+    network_state,
+    real_gradients,
+    train_between_updates,
+)
+from dcpi_core.networks import Layer, Network
+from dcpi_core.ops.pooling import Form, Pooling, pool
+from dcpi_core.prepared import TrainingPlan
+from dcpi_core.privileged.base import Enrichment, TeacherOptions
+from dcpi_core.privileged.features.labels import FeatureLabels, LabelSettings, pooled_shape
+from dcpi_core.privileged.features.matching import (
+    LabelTerms,
+    Match,
+    match_labels,
+    match_with_images,
+)
+from dcpi_core.privileged.features.presets import PRESETS
+from dcpi_core.privileged.features.storage import Storage, as_stored
+from dcpi_core.registry import PRIVILEGED_TYPES
+
+RELATIVE_STEP = 2e-3
+"""What an automatic label step aims at: movement per step, relative to the labels' size."""
+
+STEPS_THAT_SET_THE_RATE = 20
+
+
+class FeatureOptions(TeacherOptions, LoopOptions):
+    """Weights of the student's terms, the teacher, and how labels are learned if they are."""
+
+    layer: Layer = Field("final", description="block whose output is the label, after its pooling")
+    learning: Literal["assigned", "gradient_matching"] = Field(
+        "assigned", description="a teacher's features as they are, or learned on from there"
+    )
+    schedule: Literal["labels_only", "alternating", "joint"] = Field(
+        "labels_only",
+        description="while labels are learned: images fixed, tuned in turn, or in one step",
+    )
+    regression_weight: float = Field(10.0, ge=0, le=1e4, description="lambda of Eq. 5")
+    task_weight: float = Field(
+        1.0, ge=0, le=1e4, description="beta of Eq. 5, in the student's loss"
+    )
+    contrast_weight: float = Field(
+        0.0, ge=0, le=1e4, description="InfoNCE between features and labels, in the student's loss"
+    )
+    labels_per_image: int = Field(1, ge=1, le=16, description="N, each from a teacher of its own")
+    combine: Literal["mean", "random"] = Field(
+        "mean", description="N labels are averaged, or kept and one is drawn for each use"
+    )
+    storage: Storage = Field("float32", description="how label values are stored")
+    label_init: Literal["teacher", "noise"] = "teacher"
+    label_networks: Literal["fresh", "trained"] = Field(
+        "fresh", description="gradients are matched at new networks, or at teachers of other seeds"
+    )
+    label_task_weight: float = Field(
+        0.1, ge=0, le=1e4, description="beta of Eq. 4 while labels are learned"
+    )
+    task_term: Literal["direct", "matched"] = Field(
+        "direct", description="the task term beside the matching distance, or inside its gradient"
+    )
+    label_step: Literal["fixed", "auto"] = Field(
+        "fixed", description="auto: 0.2 % of the labels' size per step, whatever lambda is"
+    )
+    label_learning_rate: float = Field(0.1, gt=0, le=1e4, description="of a fixed label step")
+    label_momentum: float = Field(0.5, ge=0, lt=1)
+    tuned_image_learning_rate: float = Field(0.1, gt=0, le=100)
+    tuned_image_momentum: float = Field(0.5, ge=0, lt=1)
+
+
+TRAINED_NETWORKS = 4
+"""How many other teachers labels are matched at, in turn."""
+
+
+@dataclass
+class FeatureState:
+    """Labels as they are and as they were, images, and the current network while it is trained.
+
+    ``values``, ``start`` and ``velocity`` are (N, n, ...); ``gradient_sizes`` are the root mean
+    squares of the first label gradients.
+    """
+
+    values: Tensor
+    start: Tensor
+    velocity: Tensor
+    images: Tensor
+    image_velocity: Tensor
+    network: dict[str, Tensor]
+    gradient_sizes: list[float]
+    teacher: str
+    teacher_accuracy: float
+
+
+@PRIVILEGED_TYPES.register(
+    "feature",
+    options=FeatureOptions,
+    source="DCPI paper, Eq. 1 to 6 (arXiv 2410.01611)",
+    presets=PRESETS,
+)
+class Feature:
+    """Target features of a block, assigned from a teacher or learned on from there."""
+
+    labels: ClassVar[type[FeatureLabels]] = FeatureLabels
+    state_type = FeatureState
+
+    def __init__(self, options: FeatureOptions) -> None:
+        self.options = options
+
+    @property
+    def learned_form(self) -> Form:
+        """The form in which labels are learned; they are pooled afterwards if it is not theirs."""
+        return self.labels.form
+
+    @property
+    def pooling(self) -> Pooling:
+        return "average"
+
+    @property
+    def tunes_images(self) -> bool:
+        learned = self.options.learning == "gradient_matching"
+        return learned and self.options.schedule != "labels_only"
+
+    def needs(self, ctx: Context) -> list[TrainingPlan]:
+        return [*self._teachers(ctx), *self._trained_networks(ctx)]
+
+    def total_steps(self, ctx: Context) -> int:
+        if self.options.learning == "assigned":
+            return 0
+        return self.options.iterations * self.options.outer_loops
+
+    def init(self, condensed: CondensedSet, ctx: Context) -> FeatureState:
+        plans, options = self._teachers(ctx), self.options
+        if plans:
+            teachers = [ctx.trained_network(plan) for plan in plans]
+            networks = [teacher.network(ctx.facts, ctx.runtime) for teacher in teachers]
+            values = torch.stack([self._values(n, condensed.images, ctx) for n in networks])
+            digest = "+".join(plan.digest(ctx.facts.fingerprint) for plan in plans)
+            accuracy = sum(teacher.train_accuracy for teacher in teachers) / len(teachers)
+        else:
+            own = pooled_shape(ctx.fresh_network("label_shape"), options.layer, self.learned_form)
+            shape = (options.labels_per_image, len(condensed), *own)
+            values = torch.randn(shape, generator=ctx.streams.generator("noise_labels"))
+            digest, accuracy = "noise", 0.0
+        return FeatureState(
+            values=values,
+            start=values.clone(),
+            velocity=torch.zeros_like(values),
+            images=condensed.images,
+            image_velocity=torch.zeros_like(condensed.images),
+            network={},
+            gradient_sizes=[],
+            teacher=digest,
+            teacher_accuracy=accuracy,
+        )
+
+    def step(
+        self, state: FeatureState, condensed: CondensedSet, number: int, ctx: Context
+    ) -> Metrics:
+        iteration, update = self.options.position(number)
+        network = self._network(iteration, ctx)
+        if update:
+            network.load_state_dict(state.network)
+        freeze_batch_norm(network, number, ctx)
+        loss = self._update(state, network, number, ctx)
+        if update < self.options.outer_loops - 1:
+            streams = ctx.streams.child("label_inner", number)
+            labels = self._labels(state.values, state)
+            labelled = CondensedSet(state.images, condensed.labels, (labels,))
+            train_between_updates(network, labelled, self.options, streams, ctx.runtime)
+            state.network = network_state(network)
+        else:
+            state.network = {}
+        return {"loss": loss, "label_drift": _drift(state)}
+
+    def assigned(self, state: FeatureState) -> FeatureLabels:
+        return self._labels(state.start, state)
+
+    def finish(self, state: FeatureState) -> Enrichment:
+        metrics = {"teacher_train_accuracy": state.teacher_accuracy, "label_drift": _drift(state)}
+        images = state.images if self.tunes_images else None
+        return Enrichment(self._labels(state.values, state), metrics, images)
+
+    def _teachers(self, ctx: Context) -> list[TrainingPlan]:
+        if self.options.label_init == "noise":
+            return []
+        return [self.options.plan(ctx, member) for member in range(self.options.labels_per_image)]
+
+    def _trained_networks(self, ctx: Context) -> list[TrainingPlan]:
+        if self.options.learning == "assigned" or self.options.label_networks == "fresh":
+            return []
+        first = self.options.labels_per_image
+        return [self.options.plan(ctx, first + number) for number in range(TRAINED_NETWORKS)]
+
+    def _network(self, iteration: int, ctx: Context) -> Network:
+        pool_of_plans = self._trained_networks(ctx)
+        if not pool_of_plans:
+            return ctx.fresh_network("label_network", iteration)
+        plan = pool_of_plans[iteration % len(pool_of_plans)]
+        return ctx.trained_network(plan).network(ctx.facts, ctx.runtime).train()
+
+    def _values(self, network: Network, images: Tensor, ctx: Context) -> Tensor:
+        number = network.layer_number(self.options.layer)
+        with torch.no_grad():
+            parts = [
+                network.features(images[piece].to(ctx.runtime.device), number)
+                for piece in ctx.runtime.chunks(len(images))
+            ]
+        return pool(torch.cat(parts), self.learned_form, self.pooling).cpu().contiguous()
+
+    def _labels(self, values: Tensor, state: FeatureState) -> FeatureLabels:
+        """Labels as students get them: N combined, pooled, and as they will be stored."""
+        options = self.options
+        apart = options.combine == "random" and options.labels_per_image > 1
+        found = values.transpose(0, 1) if apart else values.mean(0)
+        if self.learned_form != self.labels.form:
+            flat = pool(found.flatten(0, -4), self.labels.form, self.pooling)
+            found = flat.view(*found.shape[:-3], *flat.shape[1:])
+        settings = LabelSettings(
+            layer=options.layer,
+            pooling=self.pooling,
+            storage=options.storage,
+            regression_weight=options.regression_weight,
+            task_weight=options.task_weight if self.labels.form == "map" else 0.0,
+            contrast_weight=options.contrast_weight,
+            teacher=state.teacher,
+        )
+        return self.labels(as_stored(found.contiguous().cpu(), options.storage), settings)
+
+    def _update(self, state: FeatureState, network: Network, number: int, ctx: Context) -> float:
+        """One step on the labels, and on the images where they are tuned."""
+        device, per_class = ctx.runtime.device, ctx.images_per_class
+        images = state.images.to(device).split(per_class)
+        values = [own.to(device).split(per_class) for own in state.values]
+
+        def match(label: int) -> list[Match]:
+            real = real_gradients(network, label, number, self.options.real_batch, ctx)
+            own = [each[label] for each in values]
+            return self._match_class(network, images[label], own, label, real)
+
+        # One level for all threads: it belongs to the process, not to the thread that opens it.
+        with forward_ad.dual_level():
+            by_class = ctx.runtime.map(match, range(ctx.facts.num_classes))
+        by_label = zip(*by_class, strict=True)
+        self._move_labels(state, [torch.cat([m.labels for m in own]) for own in by_label])
+        if self.tunes_images:
+            parts = [torch.stack([_present(m.images) for m in own]).mean(0) for own in by_class]
+            self._move_images(state, torch.cat(parts))
+        return float(sum(found.value for own in by_class for found in own)) / len(values)
+
+    def _match_class(
+        self, network: Network, images: Tensor, values: list[Tensor], label: int, real: list[Tensor]
+    ) -> list[Match]:
+        """Each of the N labels of one class matched on its own, against the same real gradient."""
+        terms = self._terms()
+        joint = self.options.schedule == "joint"
+        if joint or terms.task_matched:
+            found = [match_with_images(network, images, v, label, real, terms) for v in values]
+        else:
+            found = [match_labels(network, images, v, label, real, terms) for v in values]
+        if self.options.schedule == "alternating":
+            for_images = match_images(network, images, label, real)[1]
+            found = [each._replace(images=for_images) for each in found]
+        return found
+
+    def _terms(self) -> LabelTerms:
+        return LabelTerms(
+            layer=self.options.layer,
+            form=self.learned_form,
+            pooling=self.pooling,
+            regression_weight=self.options.regression_weight,
+            task_weight=self.options.label_task_weight,
+            task_matched=self.options.task_term == "matched",
+        )
+
+    def _move_labels(self, state: FeatureState, gradients: list[Tensor]) -> None:
+        # In plain order, as a checkpoint stores it: sums over another order round differently.
+        gradient = torch.stack(gradients).cpu().contiguous()
+        if len(state.gradient_sizes) < STEPS_THAT_SET_THE_RATE:
+            state.gradient_sizes.append(float(gradient.square().mean().sqrt()))
+        state.velocity = self.options.label_momentum * state.velocity + gradient
+        state.values = state.values - self._label_rate(state) * state.velocity
+
+    def _label_rate(self, state: FeatureState) -> float:
+        if self.options.label_step == "fixed":
+            return self.options.label_learning_rate
+        typical = median(state.gradient_sizes)
+        size = float(state.start.square().mean().sqrt())
+        return RELATIVE_STEP * size / typical if typical else 0.0
+
+    def _move_images(self, state: FeatureState, gradient: Tensor) -> None:
+        options = self.options
+        state.image_velocity = options.tuned_image_momentum * state.image_velocity + gradient.cpu()
+        state.images = state.images - options.tuned_image_learning_rate * state.image_velocity
+
+
+def _present(gradient: Tensor | None) -> Tensor:
+    assert gradient is not None
+    return gradient
+
+
+def _drift(state: FeatureState) -> float:
+    """How far learning moved the labels, relative to their size."""
+    moved = (state.values - state.start).square().mean().sqrt()
+    return float(moved / state.start.square().mean().sqrt())
