@@ -6,7 +6,7 @@ under; ``docs/protocols.md`` says where published code deviates from its own des
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,10 @@ from torch.nn import functional as F
 from dcpi_core.compute import Runtime
 from dcpi_core.condensed import CondensedSet, PrivilegedLabels, StudentOutput
 from dcpi_core.networks import Network, first_order_features
-from dcpi_core.ops.augment import flip_and_shift
+from dcpi_core.ops.augment import augment
 from dcpi_core.rng import Streams
 from dcpi_core.spec.errors import TrainingDiverged
-
-Augmentation = Literal["none", "flip_shift"]
+from dcpi_core.spec.protocols import Augmentation
 
 OnStep = Callable[[int, int], None]
 """Called after each step with (steps done, steps in all); may raise to stop the training."""
@@ -84,9 +83,8 @@ def fit(
         for number, index in enumerate(order.split(recipe.batch_size)):
             where = index.to(runtime.device)
             batch = tuple(p.batch(where) for p in privileged)
-            seen = images[where]
-            if recipe.augmentation == "flip_shift":
-                seen = flip_and_shift(seen, streams.generator("augment", epoch, number))
+            draw = streams.generator("augment", epoch, number)
+            seen = augment(images[where], recipe.augmentation, draw)
             found, _ = gradients(network, seen, labels[where], runtime, batch)
             apply_gradients(network, optimiser, found)
             if on_step is not None:
