@@ -48,9 +48,9 @@ class FeatureMatching:
         """What of the images (n, C, H, W) is compared; differentiable in them if they need it."""
         raise NotImplementedError
 
-    def weights(self) -> Sequence[float]:
+    def weights(self, places: int) -> Sequence[float]:
         """The share of each representation in the loss."""
-        return (1.0,)
+        return [1.0] * places
 
     def needs(self, ctx: Context) -> list[TrainingPlan]:
         return []
@@ -111,7 +111,7 @@ class FeatureMatching:
         terms = [
             weight * (synthetic - real).square().sum()
             for own, target in zip(means, targets, strict=True)
-            for weight, synthetic, real in zip(self.weights(), own, target, strict=True)
+            for weight, synthetic, real in zip(self.weights(len(own)), own, target, strict=True)
         ]
         return torch.stack(terms).sum()
 
