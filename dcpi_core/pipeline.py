@@ -236,7 +236,7 @@ class _Job:
             self._after_step(Phase.EVALUATE, len(units), last, self._arms()[group[-1][0]].title)
 
     def _measure(self, position: int, network: str, repeat: int) -> Measurement:
-        recipe = recipe_of(self.spec.evaluation)
+        recipe = recipe_of(self.spec)
         trial = Trial(network, recipe, seeds_of(self.spec)[repeat])
         condensed = training_set(self._arms()[position], repeat, self.ctx)
         return measure(trial, condensed, self.source, self.runtime, self._on_student_step)

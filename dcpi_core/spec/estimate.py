@@ -96,7 +96,8 @@ def _label_bytes(component: Component, shape: Sequence[int]) -> int:
 
 def _flops(spec: JobSpec, catalog: Catalog) -> float:
     forward = _forward_flops(spec.network, spec, catalog)
-    total = _loop_flops(spec.base_method.options, spec, forward)
+    method = catalog.method(spec.base_method.name)
+    total = _loop_flops(spec.base_method.options, spec, forward, method.facts.get("passes"))
     total += sum(
         _loop_flops(component.options, spec, forward)
         for component in spec.privileged
@@ -106,15 +107,21 @@ def _flops(spec: JobSpec, catalog: Catalog) -> float:
     return total + _evaluation_flops(spec, catalog)
 
 
-def _loop_flops(options: dict[str, Any], spec: JobSpec, forward: float) -> float:
-    """Gradient matching: real and synthetic gradients, and training between updates."""
+def _loop_flops(
+    options: dict[str, Any], spec: JobSpec, forward: float, passes: dict[str, int] | None = None
+) -> float:
+    """Matching: real and synthetic images of every update, and training between updates.
+
+    ``passes`` says how many forward passes one image costs; gradient matching is the default.
+    """
     if "iterations" not in options:
         return 0.0
-    updates = int(options["iterations"]) * int(options["outer_loops"])
-    real = int(options["real_batch"]) * spec.dataset.num_classes * TRAIN_PASSES
-    synthetic = spec.num_images * SECOND_ORDER_PASSES
-    between_updates = int(options["outer_loops"]) - 1
-    trainings = int(options["iterations"]) * between_updates * int(options["inner_epochs"])
+    passes = passes or {"real": TRAIN_PASSES, "synthetic": SECOND_ORDER_PASSES}
+    loops = int(options.get("outer_loops", 1))
+    updates = int(options["iterations"]) * loops
+    real = int(options["real_batch"]) * spec.dataset.num_classes * passes["real"]
+    synthetic = spec.num_images * passes["synthetic"]
+    trainings = int(options["iterations"]) * (loops - 1) * int(options.get("inner_epochs", 0))
     between = trainings * spec.num_images * TRAIN_PASSES
     return forward * (updates * (real + synthetic) + between)
 

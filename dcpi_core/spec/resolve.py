@@ -15,6 +15,7 @@ from dcpi_core.spec.job import (
     JobRequest,
     JobSpec,
 )
+from dcpi_core.spec.protocols import default_epochs
 from dcpi_core.spec.rules import check_image_size, tunes_images
 
 
@@ -37,7 +38,9 @@ def resolve(request: JobRequest, facts: DatasetFacts, catalog: Catalog | None = 
         check_image_size(student, facts, catalog, pointer)
     method = catalog.method(request.base_method)
     base = _component(method, request.options.base, "/options/base", request, facts, count)
-    evaluation = request.options.evaluation.model_dump() | {"networks": students}
+    wanted = request.options.evaluation
+    epochs = wanted.epochs or default_epochs(wanted.protocol)
+    evaluation = wanted.model_dump() | {"networks": students, "epochs": epochs}
     return JobSpec(
         dataset=facts,
         images_per_class=count,

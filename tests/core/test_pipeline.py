@@ -10,7 +10,7 @@ from dcpi_core import bundle, pipeline
 from dcpi_core.checkpoint import load_tensors
 from dcpi_core.datasets import load
 from dcpi_core.evaluation.reporting import seeds_of
-from dcpi_core.methods.matching.dc import GradientMatching
+from dcpi_core.methods.matching.base import GradientMatching
 from dcpi_core.spec.catalog import load_catalog
 from dcpi_core.spec.errors import CheckpointError, DatasetUnavailable, TrainingDiverged
 from dcpi_core.spec.job import JobRequest, JobSpec
@@ -190,7 +190,11 @@ def test_several_types_are_attached_together(tmp_path):
 
 def test_tuned_images_are_shipped_and_measured_without_their_labels_too(tmp_path):
     tuning = LEARNED | {"schedule": "alternating"}
-    spec = job(("attention_channel", "feature"), "random", pi={"feature": tuning})
+    spec = job(
+        ("attention_channel", "feature"),
+        "random",
+        pi={"feature": tuning, "attention_channel": TEACHER},
+    )
     loaded = bundle.load(pipeline.run(spec, place(tmp_path), device="cpu"))
     names = [arm.name for arm in loaded.report.arms]
     assert names == ["random", "base", "tuned", "assigned", "privileged"]

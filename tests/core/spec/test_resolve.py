@@ -139,3 +139,12 @@ def test_misspelt_fields_are_refused(field):
 def test_default_network_has_the_depth_of_the_literature(side, depth):
     facts = load_catalog().datasets["cifar10"].model_copy(update={"height": side, "width": side})
     assert default_network(facts) == f"ConvNetD{depth}"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "given", "epochs"),
+    [("dc", None, 300), ("dc_flip_shift", None, 300), ("dsa", None, 1000), ("dsa", 7, 7)],
+)
+def test_epochs_are_those_of_the_protocol_unless_asked_for(protocol, given, epochs):
+    wanted = {"protocol": protocol} | ({"epochs": given} if given else {})
+    assert resolved(options={"evaluation": wanted}).evaluation.epochs == epochs
