@@ -66,6 +66,7 @@ BASES = {
     "random, 10": Base("random", 10, flip_shift=True, students=2),
     "herding, 10": Base("herding", 10, flip_shift=True, students=2),
     "k_center, 10": Base("k_center", 10, flip_shift=True, students=2),
+    "dm, 10": Base("dm", 10, {"iterations": 1000}, flip_shift=True, students=2),
 }
 
 LEARN = {
@@ -81,11 +82,12 @@ LEARN = {
 def cells() -> Iterator[Cell]:
     """The whole search, the controls beside the claims."""
     yield from _weights("dc, 1")
-    yield from _kinds("dc, 1")
-    yield from _learned("dc, 1")
     yield from _ten("random, 10")
-    for base in ("herding, 10", "k_center, 10"):
+    yield from _learned("dc, 1")
+    yield from _kinds("dc, 1")
+    for base in ("dm, 10", "herding, 10", "k_center, 10"):
         yield Cell(base, {})
+        yield Cell(base, {"soft": {}})
         yield Cell(base, {"feature": {"regression_weight": 50.0}, "soft": {}})
 
 
