@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from dcpi_core.spec.budget import check_images_per_class, images_per_class_of
 from dcpi_core.spec.catalog import Catalog, CatalogEntry, load_catalog
@@ -11,6 +11,7 @@ from dcpi_core.spec.errors import FieldProblem, InvalidInput
 from dcpi_core.spec.job import (
     NO_PRIVILEGED,
     Component,
+    Control,
     EvaluationSpec,
     JobRequest,
     JobSpec,
@@ -38,9 +39,12 @@ def resolve(request: JobRequest, facts: DatasetFacts, catalog: Catalog | None = 
         check_image_size(student, facts, catalog, pointer)
     method = catalog.method(request.base_method)
     base = _component(method, request.options.base, "/options/base", request, facts, count)
-    wanted = request.options.evaluation
-    epochs = wanted.epochs or default_epochs(wanted.protocol)
-    evaluation = wanted.model_dump() | {"networks": students, "epochs": epochs}
+    asked = request.options.evaluation
+    evaluation = asked.model_dump() | {
+        "networks": students,
+        "epochs": asked.epochs or default_epochs(asked.protocol),
+        "controls": tuple(name for name in get_args(Control) if name in asked.controls),
+    }
     return JobSpec(
         dataset=facts,
         images_per_class=count,
