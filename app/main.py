@@ -4,12 +4,13 @@ import contextlib
 import re
 from collections.abc import AsyncIterator
 
+from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import health
+from app import docs, health
 from app.catalog import endpoints as catalog
 from app.condensed import endpoints as condensed
 from app.datasets import endpoints as datasets
@@ -43,21 +44,24 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         summary="Dataset condensation with privileged information",
         description=DESCRIPTION,
         lifespan=_lifespan,
+        docs_url=None,  # these would load scripts from elsewhere; see app.docs
+        redoc_url=None,
     )
     engine = build_engine(settings.resolved_database_url)
     sessions, bell = build_sessions(engine), Bell(settings.broker_url)
     relay = Relay(settings, sessions, bell)
-    app.state.dcpi = AppState(settings, engine, sessions, open_storage(settings), bell, relay)
+    storage, streams = open_storage(settings), CapacityLimiter(settings.max_streams)
+    app.state.dcpi = AppState(settings, engine, sessions, storage, bell, relay, streams)
     problems.install(app)
     app.add_middleware(_NamedRequests)
-    for part in (jobs, datasets, condensed, catalog, health):
+    for part in (jobs, datasets, condensed, catalog, health, docs):
         app.include_router(part.router)
     app.add_api_route("/", _home, include_in_schema=False)
     return app
 
 
 async def _home() -> RedirectResponse:
-    return RedirectResponse("/docs")
+    return RedirectResponse(docs.PATH)
 
 
 @contextlib.asynccontextmanager

@@ -33,6 +33,7 @@ class Settings(BaseSettings):
     max_json_bytes: int = Field(1 << 20, ge=1024, description="largest JSON body")
     max_upload_bytes: int = Field(4 * 2**30, ge=1)
     inspect_seconds: int = Field(1800, ge=1, description="time limit for reading an upload")
+    max_streams: int = Field(100, ge=1, description="event streams that one process keeps open")
     max_images: int = Field(100_000, ge=1, description="largest condensed set of a job")
     lease_seconds: float = Field(60.0, gt=0, description="silence after which a worker is dead")
     heartbeat_seconds: float = Field(15.0, gt=0, description="at most half of the lease")

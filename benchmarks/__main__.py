@@ -11,6 +11,7 @@ RESULTS = Path(__file__).with_name("results")
 QUICK = {
     "dc_iteration_1_per_class": ["dc_iteration", "--images-per-class", "1"],
     "dc_iteration_10_per_class": ["dc_iteration", "--images-per-class", "10", "--rounds", "2"],
+    "evaluation_5_students": ["evaluation"],
 }
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ from benchmarks.machine import describe
 from dcpi_core.compute import Runtime
 from dcpi_core.context import Context
 from dcpi_core.datasets.base import Split, normalise
-from dcpi_core.methods.matching.dc import DCOptions, DCState, GradientMatching
+from dcpi_core.methods.matching.base import GradientMatchingState
+from dcpi_core.methods.matching.dc import DC, DCOptions
 from dcpi_core.ops.distances import gradient_distance
 from dcpi_core.prepared import Assets
 from dcpi_core.rng import Streams
@@ -96,8 +97,8 @@ def measure(side: str, images_per_class: int, iterations: int) -> dict[str, list
     plain = Runtime(torch.device("cpu"), threads, None)
     runtime = plain if side == "plain" else Runtime.choose("cpu")
     ctx = problem(runtime, images_per_class, 32)
-    method = GradientMatching(DCOptions(iterations=iterations + 1))
-    state: DCState = method.init(ctx)
+    method = DC(DCOptions(iterations=iterations + 1))
+    state: GradientMatchingState = method.init(ctx)
     seconds, losses = [], []
     for number in range(iterations + 1):
         began = time.perf_counter()

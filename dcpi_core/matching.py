@@ -15,10 +15,13 @@ from dcpi_core.compute import Runtime
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.context import Context
 from dcpi_core.networks import Network
+from dcpi_core.ops.augment import augment
 from dcpi_core.ops.distances import gradient_distance
+from dcpi_core.ops.siamese import Draw
 from dcpi_core.rng import Streams
 from dcpi_core.spec.base import Options
 from dcpi_core.spec.catalog import Preset
+from dcpi_core.spec.protocols import Augmentation
 from dcpi_core.training import apply_gradients, gradients, has_batch_norm, sgd, trainable
 
 BATCH_NORM_IMAGES = 16  # per class, to set the statistics of a fresh network
@@ -61,10 +64,15 @@ PUBLISHED_LOOPS = (
 
 
 def real_gradients(
-    network: Network, label: int, step: int, count: int, ctx: Context
+    network: Network, label: int, step: int, count: int, ctx: Context, draw: Draw | None = None
 ) -> list[Tensor]:
-    """Gradient of the mean cross entropy on a fresh batch of real images of one class."""
+    """Gradient of the mean cross entropy on a fresh batch of real images of one class.
+
+    ``draw`` is the augmentation that they are seen through, if any.
+    """
     images = ctx.real_batch(label, count, step)
+    if draw is not None:
+        images = draw.apply(images)
     return gradients(network, images, _labels(label, images), ctx.runtime)[0]
 
 
@@ -94,6 +102,7 @@ def train_between_updates(
     options: LoopOptions,
     streams: Streams,
     runtime: Runtime,
+    augmentation: Augmentation = "none",
 ) -> None:
     """Train the network for ``inner_epochs`` on the condensed set: plain SGD, batches of 256."""
     network.train()
@@ -107,7 +116,9 @@ def train_between_updates(
         for number, index in enumerate(order.to(runtime.device).split(256)):
             draw = streams.generator("inner_labels", epoch, number)
             batch = [p.batch(index).for_batch(draw) for p in privileged]
-            found, _ = gradients(network, images[index], labels[index], runtime, batch)
+            view = streams.generator("inner_augment", epoch, number)
+            seen = augment(images[index], augmentation, view)
+            found, _ = gradients(network, seen, labels[index], runtime, batch)
             apply_gradients(trained, optimiser, found)
 
 

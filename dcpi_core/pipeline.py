@@ -272,7 +272,7 @@ class _Job:
             self._after_step(Phase.EVALUATE, len(units), last, group[-1][0].title)
 
     def _measure(self, arm: ArmPlan, network: str, repeat: int) -> Measurement:
-        recipe = recipe_of(self.spec.evaluation)
+        recipe = recipe_of(self.spec)
         trial = Trial(network, recipe, seeds_of(self.spec)[repeat])
         condensed = arm.training_set(repeat)
         return measure(trial, condensed, self.source, self.runtime, self._on_student_step)

@@ -6,7 +6,7 @@ under; ``docs/protocols.md`` says where published code deviates from its own des
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,10 @@ from torch.nn import functional as F
 from dcpi_core.compute import Runtime
 from dcpi_core.condensed import CondensedSet, PrivilegedLabels, StudentOutput
 from dcpi_core.networks import Layer, Network, first_order_maps
-from dcpi_core.ops.augment import flip_and_shift
+from dcpi_core.ops.augment import augment
 from dcpi_core.rng import Streams
 from dcpi_core.spec.errors import TrainingDiverged
-
-Augmentation = Literal["none", "flip_shift"]
+from dcpi_core.spec.protocols import Augmentation
 
 OnStep = Callable[[int, int], None]
 """Called after each step with (steps done, steps in all); may raise to stop the training."""
@@ -86,9 +85,8 @@ def fit(
             where = index.to(runtime.device)
             draw = streams.generator("labels", epoch, number)
             batch = [p.batch(where).for_batch(draw) for p in privileged]
-            seen = images[where]
-            if recipe.augmentation == "flip_shift":
-                seen = flip_and_shift(seen, streams.generator("augment", epoch, number))
+            view = streams.generator("augment", epoch, number)
+            seen = augment(images[where], recipe.augmentation, view)
             found, _ = gradients(network, seen, labels[where], runtime, batch)
             apply_gradients(trained, optimiser, found)
             if on_step is not None:

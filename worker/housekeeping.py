@@ -11,10 +11,11 @@ from functools import cache
 
 from sqlalchemy import select
 
+from app.datasets import uploads
 from app.jobs import leases
 from app.jobs.states import TERMINAL
-from app.kit import outbox
-from app.kit.db import unit_of_work
+from app.kit import idempotency, outbox
+from app.kit.db import reading, unit_of_work
 from app.models import Job
 from app.settings import Settings
 from worker import checkpoints, shutdown
@@ -46,7 +47,7 @@ class Housekeeper:
         duties = [self.reap, self.remind, self.relay]
         if time.monotonic() - self._swept_at >= SWEEP_SECONDS:
             self._swept_at = time.monotonic()
-            duties += [self.sweep_places, self.sweep_checkpoints]
+            duties += [self.sweep_places, self.sweep_checkpoints, self.sweep_keys]
         _do(duties)
 
     def reap(self) -> None:
@@ -66,15 +67,23 @@ class Housekeeper:
         outbox.relay(self._tools.sessions, self._tools.bell)
 
     def sweep_places(self) -> None:
-        """Delete cached datasets beyond the limit and what killed workers left."""
-        for path in [*self._places.prune_cache(CACHE_BYTES), *self._places.sweep_work()]:
+        """Delete cached datasets beyond the limit and what killed processes left."""
+        settings = self._tools.settings
+        found = [*self._places.prune_cache(CACHE_BYTES), *self._places.sweep_work()]
+        for path in [*found, *uploads.sweep(settings.home, settings.inspect_seconds)]:
             logger.info("deleted %s", path)
+
+    def sweep_keys(self) -> None:
+        """Delete answers to requests that are too old to be repeated."""
+        with unit_of_work(self._tools.sessions) as session:
+            count = idempotency.forget_expired(session)
+        logger.info("forgot %d idempotency keys", count)
 
     def sweep_checkpoints(self) -> None:
         """Delete checkpoints of jobs that have ended."""
         keys = self._tools.storage.keys(checkpoints.PREFIX)
         stored = {checkpoints.job_of(key): key for key in keys}
-        with unit_of_work(self._tools.sessions) as session:
+        with reading(self._tools.sessions) as session:
             ended = select(Job.id).where(Job.id.in_(list(stored)), Job.status.in_(TERMINAL))
             found = session.scalars(ended).all()
         for job_id in found:

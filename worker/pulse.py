@@ -12,19 +12,20 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.jobs import leases
 from app.jobs.leases import Lease, Wanted
 from app.jobs.states import Status
-from app.kit.db import SessionFactory, unit_of_work
+from app.kit.db import SessionFactory, reading, unit_of_work
 from app.models import Job
 
 logger = logging.getLogger(__name__)
 
 LISTEN_SECONDS = 1.0
+JOIN_SECONDS = 10.0
 
 
 class Pulse:
     """A thread of its own, since uploading a large file must not cost the lease.
 
     A database that does not answer is forgiven for as long as the lease lasts; after that somebody
-    else may have the job, so it counts as lost.
+    else may have the job, so it counts as lost, even while this thread still waits for an answer.
     """
 
     def __init__(self, sessions: SessionFactory, lease: Lease, every_seconds: float) -> None:
@@ -32,14 +33,17 @@ class Pulse:
         self._lease = lease
         self._every = every_seconds
         self._beat_at = time.monotonic()
-        self._wanted = Wanted.CONTINUE
+        self._heard = Wanted.CONTINUE
+        self._lost = threading.Event()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
 
     @property
     def wanted(self) -> Wanted:
-        """What was wanted when last heard."""
-        return self._wanted
+        """What was wanted when last heard; a lease that was lost once stays lost."""
+        if self._heard is Wanted.FENCED or self._silent_for() > self._lease.seconds:
+            self._lost.set()
+        return Wanted.FENCED if self._lost.is_set() else self._heard
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -52,17 +56,18 @@ class Pulse:
         trace: TracebackType | None,
     ) -> None:
         self._over.set()
-        self._thread.join()
+        self._thread.join(JOIN_SECONDS)  # it may wait for a database that will never answer
 
     def _run(self) -> None:
         pause = min(LISTEN_SECONDS, self._every)
-        while self._wanted is not Wanted.FENCED and not self._over.wait(pause):
+        while self.wanted is not Wanted.FENCED and not self._over.wait(pause):
             try:
-                self._wanted = self._listen()
+                self._heard = self._listen()
             except SQLAlchemyError as error:
                 logger.warning("job %s: no heartbeat: %s", self._lease.job_id, error)
-            if time.monotonic() - self._beat_at > self._lease.seconds:
-                self._wanted = Wanted.FENCED
+
+    def _silent_for(self) -> float:
+        return time.monotonic() - self._beat_at
 
     def _listen(self) -> Wanted:
         began = time.monotonic()
@@ -75,7 +80,7 @@ class Pulse:
 
     def _look(self) -> Wanted:
         mine = (Job.id == self._lease.job_id, Job.lease_token == self._lease.token)
-        with unit_of_work(self._sessions) as session:
+        with reading(self._sessions) as session:
             status = session.scalar(select(Job.status).where(*mine))
         if status is None:
             return Wanted.FENCED

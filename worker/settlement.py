@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,8 +20,8 @@ from app.jobs import leases, repository
 from app.jobs.leases import Lease
 from app.jobs.states import Status
 from app.kit import outbox
-from app.kit.db import unit_of_work
-from app.models import Condensed
+from app.kit.db import SessionFactory, reading, unit_of_work
+from app.models import Condensed, Job
 from worker.attempt import Outcome, Verdict
 from worker.protocol import OUT_OF_MEMORY
 from worker.tools import Tools
@@ -28,6 +29,7 @@ from worker.tools import Tools
 logger = logging.getLogger(__name__)
 
 Found = TypeVar("Found")
+Begin = Callable[[SessionFactory], AbstractContextManager[Session]]
 
 STORE_PAUSES = (1.0, 5.0, 20.0)
 """Between tries to store a bundle: a storage may be away for a moment."""
@@ -59,8 +61,7 @@ class Settlement:
 
     def _succeed(self, bundle: Path) -> Status | None:
         lease = self._lease
-        job = self._persist(lambda session: repository.get(session, lease.job_id))
-        row = describe_bundle(job, bundle)
+        row = describe_bundle(self._job(), bundle)
         try:
             self._store(row, bundle)
         except Exception as error:
@@ -138,12 +139,17 @@ class Settlement:
         held = self._persist(lambda session: write(session, self._lease))
         return status if held else None
 
-    def _persist(self, act: Callable[[Session], Found]) -> Found:
-        """Commit; a database that is away is tried again for as long as the lease lasts."""
+    def _job(self) -> Job:
+        return self._persist(
+            lambda session: repository.get(session, self._lease.job_id), begin=reading
+        )
+
+    def _persist(self, act: Callable[[Session], Found], begin: Begin = unit_of_work) -> Found:
+        """Act in a transaction; a database that is away is asked again while the lease lasts."""
         deadline = time.monotonic() + self._lease.seconds
         while True:
             try:
-                with unit_of_work(self._tools.sessions) as session:
+                with begin(self._tools.sessions) as session:
                     return act(session)
             except DBAPIError as error:
                 if time.monotonic() > deadline:

@@ -15,7 +15,7 @@ from app.jobs import leases, repository
 from app.jobs.leases import Lease, Wanted
 from app.jobs.states import TERMINAL
 from app.kit import outbox
-from app.kit.db import unit_of_work
+from app.kit.db import reading, unit_of_work
 from app.models import Dataset
 from app.settings import Settings
 from dcpi_core.spec.errors import CheckpointError, DatasetUnavailable, NotFound
@@ -121,7 +121,7 @@ class Supervisor:
         return outcome
 
     def _order(self, lease: Lease, workspace: Path) -> Order:
-        with unit_of_work(self._tools.sessions) as session:
+        with reading(self._tools.sessions) as session:
             job = repository.get(session, lease.job_id)
             upload = session.get(Dataset, job.dataset_id) if job.dataset_id else None
         return Order(

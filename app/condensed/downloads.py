@@ -1,5 +1,6 @@
 """Serving a file: whole or in part, with a validator that is its checksum."""
 
+import logging
 import re
 import zipfile
 from collections.abc import Iterator
@@ -14,7 +15,10 @@ from app.kit.storage import ByteRange, Storage
 from app.models import Condensed
 from dcpi_core.spec.errors import NotFound
 
+logger = logging.getLogger(__name__)
+
 IMMUTABLE = "private, immutable, max-age=31536000"
+ZIP = "application/zip"
 
 
 def file_of(row: Condensed, path: str) -> dict[str, Any]:
@@ -26,7 +30,7 @@ def file_of(row: Condensed, path: str) -> dict[str, Any]:
 
 
 def serve(request: Request, row: Condensed, path: str, storage: Storage) -> Response:
-    """Answer a request for a file, honouring If-None-Match, Range and If-Range."""
+    """Answer GET or HEAD of a file, honouring If-None-Match, and for GET Range and If-Range."""
     file = file_of(row, path)
     etag, size = f'"{file["sha256"]}"', file["bytes"]
     name = re.sub(r"[^A-Za-z0-9._-]", "_", path.rsplit("/", 1)[-1])
@@ -39,18 +43,52 @@ def serve(request: Request, row: Condensed, path: str, storage: Storage) -> Resp
     }
     if {etag, "*"} & _tags(request.headers.get("if-none-match", "")):
         return Response(status_code=304, headers=headers)
+    if request.method == "HEAD":  # for which a range is not defined (RFC 9110, 14.2)
+        require_stored([path], row, storage)
+        headers["Content-Length"] = str(size)
+        return Response(status_code=200, headers=headers, media_type=file["media_type"])
     part = _requested_part(request, etag, size)
     if part is not None and part.start >= size:
         response = answer(request, 416, "range_not_satisfiable", f"the file has {size} bytes")
         response.headers["Content-Range"] = f"bytes */{size}"
         return response
-    key = object_key(row.id, path)
+    content = _read(row, path, storage, part)
     if part is None:
         headers["Content-Length"] = str(size)
-        return StreamingResponse(storage.read(key), 200, headers, file["media_type"])
+        return StreamingResponse(content, 200, headers, file["media_type"])
     headers["Content-Length"] = str(part.stop - part.start)
     headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{size}"
-    return StreamingResponse(storage.read(key, part), 206, headers, file["media_type"])
+    return StreamingResponse(content, 206, headers, file["media_type"])
+
+
+def serve_archive(request: Request, row: Condensed, storage: Storage) -> Response:
+    """Answer GET or HEAD of the whole bundle as a zip."""
+    require_stored([file["path"] for file in row.files], row, storage)
+    headers = {"Content-Disposition": f'attachment; filename="{row.id}.zip"'}
+    if request.method == "HEAD":
+        response = Response(headers=headers, media_type=ZIP)
+        del response.headers["Content-Length"]  # known only once the zip is made
+        return response
+    return StreamingResponse(zip_stream(row, storage), headers=headers, media_type=ZIP)
+
+
+def require_stored(paths: list[str], row: Condensed, storage: Storage) -> None:
+    """Make sure of the files before the answer begins; raises NotFound."""
+    for path in paths:
+        if not storage.exists(object_key(row.id, path)):
+            raise _lost(row, path)
+
+
+def _read(row: Condensed, path: str, storage: Storage, part: ByteRange | None) -> Iterator[bytes]:
+    try:
+        return storage.read(object_key(row.id, path), part)
+    except NotFound:
+        raise _lost(row, path) from None
+
+
+def _lost(row: Condensed, path: str) -> NotFound:
+    logger.error("the storage has lost %s", object_key(row.id, path))
+    return NotFound(f"the storage no longer has the file {path!r} of this bundle")
 
 
 def _tags(header: str) -> set[str]:

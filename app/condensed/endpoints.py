@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from app.condensed import service
-from app.condensed.downloads import serve, zip_stream
+from app.condensed.downloads import ZIP, serve, serve_archive
 from app.condensed.schemas import CondensedRead, FileRead
 from app.kit.app_state import SessionDep, StateDep
 from app.kit.pages import Page, PageQueryDep, only_known_parameters
@@ -70,6 +70,7 @@ def get_condensed(condensed_id: CondensedId, session: SessionDep) -> Any:
     return service.get(session, condensed_id)
 
 
+@router.head("/{condensed_id}/manifest.json", include_in_schema=False)
 @router.get(
     "/{condensed_id}/manifest.json",
     operation_id="getManifest",
@@ -84,6 +85,7 @@ def get_manifest(
     return serve(request, service.row_of(session, condensed_id), "manifest.json", state.storage)
 
 
+@router.head("/{condensed_id}/report.json", include_in_schema=False)
 @router.get(
     "/{condensed_id}/report.json",
     operation_id="getReport",
@@ -98,6 +100,7 @@ def get_report(
     return serve(request, service.row_of(session, condensed_id), "report.json", state.storage)
 
 
+@router.head("/{condensed_id}/preview.png", include_in_schema=False)
 @router.get(
     "/{condensed_id}/preview.png",
     operation_id="getPreview",
@@ -125,6 +128,7 @@ def list_files(condensed_id: CondensedId, session: SessionDep, page: PageQueryDe
     return service.files(session, condensed_id, page)
 
 
+@router.head("/{condensed_id}/files/{path:path}", include_in_schema=False)
 @router.get(
     "/{condensed_id}/files/{path:path}",
     operation_id="downloadFile",
@@ -143,19 +147,16 @@ def download_file(
     return serve(request, service.row_of(session, condensed_id), path, state.storage)
 
 
+@router.head("/{condensed_id}/archive", include_in_schema=False)
 @router.get(
     "/{condensed_id}/archive",
     operation_id="downloadArchive",
     response_class=StreamingResponse,
-    responses={200: {"content": {"application/zip": {}}}, **documented(404, 422)},
+    responses={200: {"content": {ZIP: {}}}, **documented(404, 422)},
     summary="Download everything as one zip",
 )
 def download_archive(
-    condensed_id: CondensedId, session: SessionDep, state: StateDep
-) -> StreamingResponse:
+    request: Request, condensed_id: CondensedId, session: SessionDep, state: StateDep
+) -> Response:
     """The bundle with members stored as they are; `dcpi_core.load` reads it without unpacking."""
-    row = service.row_of(session, condensed_id)
-    headers = {"Content-Disposition": f'attachment; filename="{row.id}.zip"'}
-    return StreamingResponse(
-        zip_stream(row, state.storage), headers=headers, media_type="application/zip"
-    )
+    return serve_archive(request, service.row_of(session, condensed_id), state.storage)

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Depends, File, Form, Path, Response, UploadFile
 
 from app.datasets import service
@@ -44,7 +45,7 @@ def list_datasets(session: SessionDep, page: PageQueryDep) -> Any:
     responses=documented(409, 413, 422),
     summary="Upload a dataset",
 )
-def upload_dataset(
+async def upload_dataset(
     state: StateDep,
     response: Response,
     file: Annotated[UploadFile, File(description="zip, tar, tar.gz or tar.xz of class folders")],
@@ -61,7 +62,9 @@ def upload_dataset(
     whole, naming the entry. With an `Idempotency-Key`, a repeated upload gets the first answer.
     """
     options = UploadOptions(name, seed, image_size)
-    found, repeated = service.upload(state, file.file, options, idempotency_key)
+    found, repeated = await to_thread.run_sync(
+        service.upload, state, file.file, options, idempotency_key, limiter=state.uploads
+    )
     if repeated:
         response.headers["Idempotency-Replayed"] = "true"
     response.headers["Location"] = f"/v1/datasets/{found.id}"

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, BinaryIO
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.datasets import repository
+from app.datasets import repository, uploads
 from app.datasets.inspection import UploadOptions, inspect
 from app.datasets.schemas import DatasetRead, read_published, read_upload
 from app.kit.app_state import AppState
@@ -86,9 +85,10 @@ def upload(
     """
     if _ID.fullmatch(options.name):
         raise InvalidInput.at("/name", "a name must not look like the id of an upload")
-    state.settings.home.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=state.settings.home, prefix="upload-") as folder:
-        archive, out = Path(folder) / "archive", Path(folder) / "dataset.safetensors"
+    # Here too, since this machine may have no worker to keep house.
+    uploads.sweep(state.settings.home, state.settings.inspect_seconds)
+    with uploads.folder(state.settings.home) as folder:
+        archive, out = folder / "archive", folder / "dataset.safetensors"
         digest, size = _receive(body, archive, state.settings.max_upload_bytes)
         asked = asdict(options) | {"sha256": digest}
         with reading(state.sessions) as session:

@@ -4,13 +4,12 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Header, Path, Query, Response
-from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, BeforeValidator
 
 from app.jobs import service
 from app.jobs.schemas import EventRead, JobRead
 from app.jobs.states import Status
-from app.jobs.stream import stream
+from app.jobs.stream import MEDIA_TYPE, EventStream
 from app.kit.app_state import SessionDep, StateDep
 from app.kit.bodies import JsonRoute
 from app.kit.clock import as_utc
@@ -186,8 +185,8 @@ def cancel_job(job_id: JobId, session: SessionDep) -> Any:
     "/{job_id}/events",
     operation_id="listJobEvents",
     response_model=Page[EventRead],
-    responses=documented(404, 422)
-    | {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses=documented(404, 422, 503)
+    | {200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}}}}},
     summary="What happened to a job",
 )
 def list_job_events(
@@ -202,13 +201,10 @@ def list_job_events(
     """A page of events as JSON, or with `Accept: text/event-stream` a live stream.
 
     The stream begins after `Last-Event-ID`, so a broken connection loses and repeats nothing. Its
-    events are `status`, `progress` and `log`; after `end`, which carries the job, it closes.
+    events are `status`, `progress` and `log`; after `end`, which carries the job, it closes. Where
+    too many streams are open, the answer is 503.
     """
     page = service.history(session, job_id, after, limit)
-    if "text/event-stream" in accept:
-        return StreamingResponse(
-            stream(state, job_id, int(last_event_id or after)),
-            media_type="text/event-stream",
-            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-        )
+    if MEDIA_TYPE in accept:
+        return EventStream(state, job_id, int(last_event_id or after))
     return page

@@ -5,7 +5,11 @@ import json
 import time
 from collections.abc import AsyncIterator
 
+from anyio import WouldBlock
+from fastapi import Request
+from fastapi.responses import Response, StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from starlette.types import Receive, Scope, Send
 
 from app.jobs import repository
 from app.jobs.events import events_after
@@ -13,12 +17,43 @@ from app.jobs.schemas import read_event, read_job
 from app.jobs.service import has_ended
 from app.kit.app_state import AppState
 from app.kit.db import reading
+from app.kit.problems import answer
 
 POLL_SECONDS = 0.5
 KEEPALIVE_SECONDS = 15.0
 LIFETIME_SECONDS = 3600.0  # then the client reconnects, wherever the proxy sends it
 RETRY_MILLISECONDS = 3000
+RETRY_AFTER_SECONDS = 10
 BATCH = 200
+MEDIA_TYPE = "text/event-stream"
+
+
+class EventStream(StreamingResponse):
+    """Sent while one of the process's places for streams is free, otherwise refused for now."""
+
+    def __init__(self, state: AppState, job_id: str, after: int) -> None:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        content = stream(state, job_id, after)
+        super().__init__(content, headers=headers, media_type=MEDIA_TYPE)
+        self._places = state.streams
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            self._places.acquire_on_behalf_of_nowait(self)
+        except WouldBlock:
+            await _refusal(Request(scope))(scope, receive, send)
+            return
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._places.release_on_behalf_of(self)
+
+
+def _refusal(request: Request) -> Response:
+    detail = "too many event streams are open here; try again, or ask for the events as JSON"
+    response = answer(request, 503, "too_many_streams", detail)
+    response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
 
 
 async def stream(state: AppState, job_id: str, after: int) -> AsyncIterator[bytes]:

@@ -17,6 +17,8 @@ from app.settings import Settings
 
 SEATS = 10
 """Requests that may have a session at once, fewer than the pool has connections."""
+UPLOADS = 2
+"""Uploads that are read and checked at once, each for minutes: others must not want for threads."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,9 @@ class AppState:
     storage: Storage
     bell: Bell
     relay: Relay
+    streams: CapacityLimiter
     seats: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(SEATS))
+    uploads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(UPLOADS))
 
 
 def get_state(request: Request) -> AppState:

@@ -11,6 +11,17 @@ from sqlalchemy.orm import Session, sessionmaker
 
 SessionFactory = sessionmaker[Session]
 
+POSTGRES = {
+    "connect_timeout": 5,
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,  # milliseconds
+}
+"""A server that is gone without a word is noticed within half a lease, not after hours. Options of
+the same names in the URL count more."""
+
 READ_ONLY = "dcpi_read_only"
 """Execution option of a connection whose transaction will write nothing."""
 
@@ -19,7 +30,9 @@ def build_engine(url: str) -> Engine:
     """An engine for SQLite or PostgreSQL; SQLite gets a file that several processes can share."""
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
+        given = set(parsed.query)
+        options = {name: value for name, value in POSTGRES.items() if name not in given}
+        return create_engine(url, pool_pre_ping=True, connect_args=options)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, connect_args={"timeout": 30})

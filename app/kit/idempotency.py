@@ -69,6 +69,12 @@ def once(
     return row.answer, False
 
 
+def forget_expired(session: Session) -> int:
+    """Delete the answers that nobody may ask for any more; returns how many."""
+    expired = delete(IdempotencyKey).where(IdempotencyKey.created_at < now() - LIFETIME)
+    return len(session.scalars(expired.returning(IdempotencyKey.id)).all())
+
+
 def recall(session: Session, operation: str, key: str | None, body: Any) -> Answer | None:
     """What was answered to this key within the last day.
 

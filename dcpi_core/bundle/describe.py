@@ -32,6 +32,7 @@ from dcpi_core.spec.manifest import (
     Versions,
     class_order_digest,
 )
+from dcpi_core.spec.protocols import augmentation_of
 from dcpi_core.spec.report import Arm, Report
 
 
@@ -197,7 +198,7 @@ def _recipe(spec: JobSpec, report: Report) -> Recipe:
         epochs=epochs,
         passes=epochs + 1,
         schedule=Schedule(after_epoch_index=epochs // 2 + 1),
-        augmentation="none" if spec.evaluation.protocol == "dc" else "flip_shift",
+        augmentation=augmentation_of(spec.evaluation.protocol, facts.name),
         seeds=report.seeds,
         reported=arm.runs if arm else (),
     )

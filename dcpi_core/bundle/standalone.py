@@ -26,6 +26,7 @@ HERE = Path(__file__).resolve().parent
 LAYERS_PER_BLOCK = 4
 LAYERS = {"first": 0, "second": 1, "final": -1}
 FORMS = {"feature": (), "attention_spatial": (1,), "attention_channel": (2, 3)}  # pooled axes
+OPERATIONS = ("colour", "crop", "cutout", "flip", "scale", "rotate")
 
 
 class ConvNet(nn.Module):
@@ -137,6 +138,53 @@ def flip_and_shift(images: Tensor) -> Tensor:
     return torch.stack(found)
 
 
+def siamese_augmentation(images: Tensor, operations: tuple[str, ...]) -> Tensor:
+    """DSA in training: one operation for the batch, of another strength for each image."""
+    count, size, device = len(images), images.shape[2:], images.device
+    name = operations[int(torch.randint(len(operations), ()))]
+    u = torch.rand(3, count, 1, 1, 1).to(device)
+    if name == "colour":
+        images = images + u[0] - 0.5
+        gray = images.mean(1, keepdim=True)
+        images = (images - gray) * (2 * u[1]) + gray
+        mean = images.mean((1, 2, 3), keepdim=True)
+        return (images - mean) * (u[2] + 0.5) + mean
+    if name == "flip":
+        return torch.where(u[0] < 0.5, images.flip(3), images)
+    if name == "cutout":
+        inside = []
+        for axis, length in enumerate(size):
+            side = int(length * 0.5 + 0.5)
+            first = (u[axis, :, 0, 0] * (length + 1 - side % 2)).floor() - side // 2
+            offset = torch.arange(length, device=device) - first
+            inside.append((offset >= 0) & (offset < side))
+        return images * ~(inside[0][:, None, :, None] & inside[1][:, None, None, :])
+    warp = torch.eye(2, 3, device=device).repeat(count, 1, 1)
+    down, across = u[0].flatten(), u[1].flatten()
+    if name == "crop":
+        reach = [int(length * 0.125 + 0.5) for length in size]
+        steps = [(v * (2 * r + 1)).floor() - r for v, r in zip((down, across), reach, strict=True)]
+        warp[:, 1, 2], warp[:, 0, 2] = (2 * s / (n - 1) for s, n in zip(steps, size, strict=True))
+    elif name == "scale":
+        warp[:, 1, 1], warp[:, 0, 0] = (v * (1.2 - 1 / 1.2) + 1 / 1.2 for v in (down, across))
+    else:
+        angle = (2 * down - 1) * (torch.pi / 12)
+        warp[:, 0, 0], warp[:, 1, 1] = angle.cos(), angle.cos()
+        warp[:, 0, 1], warp[:, 1, 0] = -angle.sin(), angle.sin()
+    grid = F.affine_grid(warp, list(images.shape), align_corners=True)
+    return F.grid_sample(images, grid, align_corners=True)
+
+
+def augmented(images: Tensor, augmentation: str) -> Tensor:
+    """A batch as the student sees it."""
+    if augmentation == "flip_shift":
+        return flip_and_shift(images)
+    if augmentation in ("dsa", "dsa_no_flip"):
+        skipped = "flip" if augmentation == "dsa_no_flip" else ""
+        return siamese_augmentation(images, tuple(o for o in OPERATIONS if o != skipped))
+    return images
+
+
 def train(
     recipe: dict[str, Any], data: dict[str, Tensor], privileged: dict[str, dict[str, Any]]
 ) -> ConvNet:
@@ -149,8 +197,7 @@ def train(
         order = torch.randperm(len(data["labels"])).to(data["images"].device)
         for index in order.split(recipe["batch_size"]):
             batch = {name: tensor[index] for name, tensor in data.items()}
-            if recipe["augmentation"] == "flip_shift":
-                batch["images"] = flip_and_shift(batch["images"])
+            batch["images"] = augmented(batch["images"], recipe["augmentation"])
             optimizer.zero_grad()
             objective(network, batch, privileged).backward()
             optimizer.step()

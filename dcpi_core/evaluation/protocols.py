@@ -1,11 +1,12 @@
 """Protocols by name: how students are trained. ``docs/protocols.md`` describes each."""
 
-from dcpi_core.spec.job import EvaluationSpec
-from dcpi_core.training import Augmentation, Recipe
+from dcpi_core.spec.job import JobSpec
+from dcpi_core.spec.protocols import augmentation_of
+from dcpi_core.training import Recipe
 
-AUGMENTATIONS: dict[str, Augmentation] = {"dc": "none", "dc_flip_shift": "flip_shift"}
 
-
-def recipe_of(evaluation: EvaluationSpec) -> Recipe:
+def recipe_of(spec: JobSpec) -> Recipe:
     """The recipe of a job's protocol."""
-    return Recipe(epochs=evaluation.epochs, augmentation=AUGMENTATIONS[evaluation.protocol])
+    evaluation = spec.evaluation
+    augmentation = augmentation_of(evaluation.protocol, spec.dataset.name)
+    return Recipe(epochs=evaluation.epochs, augmentation=augmentation)

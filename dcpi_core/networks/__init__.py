@@ -3,14 +3,17 @@
 from dcpi_core.networks.base import FeatureShape, Layer, Network
 from dcpi_core.networks.factory import build, convnet_depth_for, default_network_name
 from dcpi_core.networks.first_order import first_order_features, first_order_maps
+from dcpi_core.networks.tapped import Taps, taps
 
 __all__ = [
     "FeatureShape",
     "Layer",
     "Network",
+    "Taps",
     "build",
     "convnet_depth_for",
     "default_network_name",
     "first_order_features",
     "first_order_maps",
+    "taps",
 ]

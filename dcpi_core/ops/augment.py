@@ -1,8 +1,33 @@
-"""Augmentations: pure functions of images and a generator; labels stay as they are."""
+"""Augmentations of training batches by name: pure functions; labels stay as they are."""
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from dcpi_core.ops.siamese import OPERATIONS, WITHOUT_FLIP, individual_draw, shift
+
+DSA_OPERATIONS = {"dsa": OPERATIONS, "dsa_no_flip": WITHOUT_FLIP}
+"""Operations of the augmentations that draw one operation per batch, by name."""
+
+
+def augment(images: Tensor, name: str, generator: torch.Generator) -> Tensor:
+    """A batch as students see it in training.
+
+    Args:
+        images: (n, C, H, W), normalised.
+        name: ``none``, ``flip_shift``, or a key of ``DSA_OPERATIONS``.
+        generator: on the CPU.
+
+    Returns:
+        (n, C, H, W).
+
+    Raises:
+        KeyError: no augmentation has this name.
+    """
+    if name == "none":
+        return images
+    if name == "flip_shift":
+        return flip_and_shift(images, generator)
+    return individual_draw(DSA_OPERATIONS[name], generator, len(images)).apply(images)
 
 
 def flip_and_shift(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -20,13 +45,8 @@ def flip_and_shift(images: Tensor, generator: torch.Generator) -> Tensor:
     count, _, height, width = images.shape
     flip = (torch.rand(count, generator=generator) < 0.5).view(-1, 1, 1, 1).to(images.device)
     images = torch.where(flip, images.flip(3), images)
-    reach = (max(height // 8, 1), max(width // 8, 1))
     down, right = (
-        torch.randint(0, 2 * most + 1, (count,), generator=generator).to(images.device)
-        for most in reach
+        torch.randint(-most, most + 1, (count,), generator=generator)
+        for most in (max(height // 8, 1), max(width // 8, 1))
     )
-    padded = F.pad(images, (reach[1], reach[1], reach[0], reach[0]))
-    rows = down.view(-1, 1, 1) + torch.arange(height, device=images.device).view(1, -1, 1)
-    columns = right.view(-1, 1, 1) + torch.arange(width, device=images.device).view(1, 1, -1)
-    which = torch.arange(count, device=images.device).view(-1, 1, 1)
-    return padded[which, :, rows, columns].permute(0, 3, 1, 2)
+    return shift(images, down, right)

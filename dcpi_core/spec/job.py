@@ -8,11 +8,10 @@ from pydantic import Field, StringConstraints
 
 from dcpi_core.spec.base import Name, Options, Record, Seed
 from dcpi_core.spec.dataset import DatasetFacts
+from dcpi_core.spec.protocols import Protocol
 
 FORMAT: Final = "dcpi-job/1"
 NO_PRIVILEGED = "none"
-
-Protocol = Literal["dc", "dc_flip_shift"]
 
 Control = Literal["equal_bytes", "equal_steps", "random_privileged", "permuted", "noise"]
 """A comparison that a sceptic would ask for; docs/protocols.md describes each."""
@@ -29,6 +28,7 @@ class EvaluationOptions(Options):
     ``dc`` is the protocol of Zhao et al. (2021): SGD 0.01, momentum 0.9, weight decay 5e-4, batch
     256, learning rate divided by ten after half the epochs, no augmentation, last-epoch accuracy.
     ``dc_flip_shift`` is the same with random flips and shifts, ours: not for mirrored letters.
+    ``dsa`` is that of Zhao and Bilen (2021): as ``dc``, with their augmentation and 1000 epochs.
     """
 
     protocol: Protocol = Field("dc", description="training protocol, see docs/protocols.md")
@@ -36,7 +36,12 @@ class EvaluationOptions(Options):
         (), max_length=8, description="students; empty: the network used for condensing"
     )
     repeats: int = Field(3, ge=1, le=20, description="students per arm, each with its own seed")
-    epochs: int = Field(300, ge=1, le=5000, description="epochs on the condensed set")
+    epochs: int | None = Field(
+        None,
+        ge=1,
+        le=5000,
+        description="epochs on the condensed set; default: the protocol's, 1000 for dsa, else 300",
+    )
     controls: tuple[Control, ...] = Field(
         ("equal_bytes",),
         max_length=16,

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dcpi_core.spec.errors import BundleError
+from dcpi_core.spec.protocols import Augmentation
 
 FORMAT = "dcpi-condensed/1"
 MANIFEST_NAME = "manifest.json"
@@ -170,7 +171,7 @@ class Recipe(Block):
     shuffle: bool = True
     optimizer: Optimizer = Optimizer()
     schedule: Schedule
-    augmentation: Literal["none", "flip_shift"] = "none"
+    augmentation: Augmentation = "none"
     precision: str = "float32"
     accuracy_of: Literal["last_epoch"] = "last_epoch"
     seeds: tuple[int, ...]

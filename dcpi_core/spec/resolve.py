@@ -16,6 +16,7 @@ from dcpi_core.spec.job import (
     JobRequest,
     JobSpec,
 )
+from dcpi_core.spec.protocols import default_epochs
 from dcpi_core.spec.rules import check_image_size, tunes_images
 
 
@@ -38,9 +39,14 @@ def resolve(request: JobRequest, facts: DatasetFacts, catalog: Catalog | None = 
         check_image_size(student, facts, catalog, pointer)
     method = catalog.method(request.base_method)
     base = _component(method, request.options.base, "/options/base", request, facts, count)
-    asked = request.options.evaluation
-    controls = tuple(name for name in get_args(Control) if name in asked.controls)
-    evaluation = asked.model_dump() | {"networks": students, "controls": controls}
+    wanted = request.options.evaluation
+    controls = tuple(name for name in get_args(Control) if name in wanted.controls)
+    epochs = wanted.epochs or default_epochs(wanted.protocol)
+    evaluation = wanted.model_dump() | {
+        "networks": students,
+        "epochs": epochs,
+        "controls": controls,
+    }
     return JobSpec(
         dataset=facts,
         images_per_class=count,

@@ -130,6 +130,34 @@ def test_a_file_that_the_storage_lost_is_no_empty_success(client, state, condens
     response = client.get(f"/v1/condensed/{condensed_id}/files/data.safetensors")
     assert response.status_code == 404
     assert response.headers["content-type"] == "application/problem+json"
+    assert "'data.safetensors'" in response.json()["detail"]
+    assert "condensed/" not in response.json()["detail"], "the key is ours alone"
+    for path in ("files/data.safetensors", "archive"):
+        assert client.head(f"/v1/condensed/{condensed_id}/{path}").status_code == 404
+    assert client.get(f"/v1/condensed/{condensed_id}/archive").status_code == 404
+
+
+FILE_ROUTES = ["manifest.json", "report.json", "preview.png", "files/data.safetensors", "archive"]
+
+
+@pytest.mark.parametrize("path", FILE_ROUTES)
+def test_head_answers_as_get_without_a_body(client, condensed_id, path):
+    url = f"/v1/condensed/{condensed_id}/{path}"
+    got, head = client.get(url), client.head(url)
+    assert (head.status_code, head.content) == (200, b"")
+    ours = {"x-request-id"}
+    assert {name: value for name, value in head.headers.items() if name not in ours} == {
+        name: value for name, value in got.headers.items() if name not in ours
+    }
+
+
+def test_head_knows_no_ranges_but_validators(client, condensed_id):
+    url = f"/v1/condensed/{condensed_id}/files/data.safetensors"
+    part = client.head(url, headers={"Range": "bytes=0-9"})
+    assert (part.status_code, part.headers["content-length"]) == (200, "5120")
+    known = client.head(url, headers={"If-None-Match": part.headers["etag"]})
+    assert known.status_code == 304
+    assert client.head(f"/v1/condensed/{condensed_id}/files/nothing").status_code == 404
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,11 @@
+import asyncio
 import io
+import os
 import subprocess
+import threading
 import zipfile
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,8 +13,9 @@ from PIL import Image
 from app.datasets import inspection, service
 from dcpi_core.datasets import load_prepared
 from dcpi_core.spec.catalog import load_catalog
-from dcpi_core.spec.errors import DcpiError
+from dcpi_core.spec.errors import Conflict, DcpiError
 from tests.app.conftest import FOUR_WORDS
+from tests.servers import wait_until
 
 
 def archive(classes=("cat", "dog"), per_class=10, extra=None) -> bytes:
@@ -163,6 +168,43 @@ def test_pages_of_datasets_hold_published_and_uploaded_ones_once(client):
     assert seen[-2:] == ["ants", "zebras"]
     assert sorted(seen) == sorted({*seen})
     assert len(seen) == 2 + len(load_catalog().datasets)
+
+
+def test_slow_uploads_leave_threads_to_others(application, monkeypatch):
+    inside, go_on = [], threading.Event()
+
+    def slow(*_):
+        inside.append(1)
+        go_on.wait(60)
+        raise Conflict("enough")
+
+    async def scene():
+        transport = httpx.ASGITransport(application)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+            files, data = {"file": ("pets.zip", b"x")}, {"name": "pets"}
+            waiting = [  # more than a process has threads for requests
+                asyncio.ensure_future(http.post("/v1/datasets", files=files, data=data))
+                for _ in range(45)
+            ]
+            await asyncio.to_thread(wait_until, lambda: len(inside) >= 2, "an upload", 30)
+            try:
+                other = await asyncio.wait_for(http.get("/v1/jobs"), 30)
+                assert (other.status_code, len(inside)) == (200, 2)
+            finally:
+                go_on.set()
+                answers = await asyncio.gather(*waiting)
+            assert {answer.status_code for answer in answers} == {409}
+
+    monkeypatch.setattr(service, "upload", slow)
+    asyncio.run(scene())
+
+
+def test_an_upload_clears_away_what_a_killed_process_left(client, state):
+    left = state.settings.home / "upload-left"
+    left.mkdir()
+    os.utime(left, (0, 0))
+    upload(client, b"no archive at all")
+    assert not left.exists()
 
 
 def test_what_is_missing_is_named(client):

@@ -7,6 +7,7 @@ import time
 import httpx
 import pytest
 import uvicorn
+from anyio import CapacityLimiter
 
 from app.jobs.events import LOG, append_event
 from app.kit.db import unit_of_work
@@ -61,6 +62,30 @@ def test_events_come_live_and_a_new_connection_goes_on_after_the_last(address, s
             rest = messages(lines, 2)
             assert [event["status"] for event in rest] == ["cancelled", "cancelled"]
             assert "data: " not in "".join(lines)  # closed by the server
+
+
+def test_streams_beyond_the_limit_are_refused_for_now(address, state, job_id):
+    object.__setattr__(state, "streams", CapacityLimiter(1))
+    url = f"{address}/v1/jobs/{job_id}/events"
+    accept = {"accept": "text/event-stream"}
+
+    def status(http):
+        with http.stream("GET", url, headers=accept) as response:
+            if response.status_code == 503:
+                response.read()
+            return response
+
+    with httpx.Client(timeout=10) as http:
+        with http.stream("GET", url, headers=accept) as first:
+            lines = first.iter_lines()  # kept, or it would close the stream
+            next(lines)
+            refused = status(http)
+            assert refused.status_code == 503
+            assert int(refused.headers["retry-after"]) > 0
+            assert refused.headers["content-type"] == "application/problem+json"
+            assert refused.json()["code"] == "too_many_streams"
+            assert http.get(url).status_code == 200, "a page takes no place"
+        wait_until(lambda: status(http).status_code == 200, "a free place", 10)
 
 
 def test_a_server_with_open_streams_stops(address, job_id):

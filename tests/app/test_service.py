@@ -1,5 +1,7 @@
 """The application around its domains: errors, health, documentation, migrations."""
 
+import re
+
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -80,6 +82,20 @@ def test_ready_when_all_parts_answer(tmp_path, valkey_url):
 
 def test_the_committed_documentation_is_current():
     assert PATH.read_text(encoding="utf-8") == render(), "run `make openapi`"
+
+
+def test_the_page_of_the_documentation_needs_nobody_else(client):
+    page = client.get("/docs")
+    assert page.status_code == 200
+    used = re.findall(r'(?:src|href)="([^"]*)"', page.text)
+    assert len(used) == 3
+    for address in used:
+        if address != "data:,":
+            part = client.get(address)
+            assert (part.status_code, len(part.content) > 100_000) == (200, True)
+    assert "://" not in page.text
+    assert client.get("/docs/other.js").status_code == 422
+    assert client.get("/", follow_redirects=False).headers["location"] == "/docs"
 
 
 def test_every_operation_is_documented(client):

@@ -38,14 +38,20 @@ def blobs(
 
 
 def context(
-    source: ImageDataset, assets: Path, *, per_class: int = 2, seed: int = 0, threads: int = 2
+    source: ImageDataset,
+    assets: Path,
+    *,
+    per_class: int = 2,
+    seed: int = 0,
+    threads: int = 2,
+    network: str = "ConvNetD2",
 ) -> Context:
     """A context over ``blobs`` with a small network."""
     return Context(
         train=source.train,
         facts=source.facts,
         images_per_class=per_class,
-        network="ConvNetD2",
+        network=network,
         streams=Streams(seed),
         runtime=Runtime.choose("cpu", threads),
         assets=Assets(assets),

@@ -10,7 +10,7 @@ from dcpi_core import bundle, pipeline
 from dcpi_core.checkpoint import below, load_tensors
 from dcpi_core.datasets import load
 from dcpi_core.evaluation.reporting import seeds_of
-from dcpi_core.methods.matching.dc import GradientMatching
+from dcpi_core.methods.matching.base import GradientMatching
 from dcpi_core.spec.catalog import load_catalog
 from dcpi_core.spec.errors import CheckpointError, DatasetUnavailable, TrainingDiverged
 from dcpi_core.spec.job import JobRequest, JobSpec

@@ -1,15 +1,17 @@
 """What a worker does besides its job."""
 
+import os
 import threading
+import time
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from app.jobs import leases
 from app.kit.clock import now
-from app.kit.db import unit_of_work
-from app.models import Job
+from app.kit.db import reading, unit_of_work
+from app.models import IdempotencyKey, Job
 from tests.worker.waiting import until
 from worker.checkpoints import key_of
 from worker.housekeeping import Housekeeper
@@ -58,6 +60,31 @@ def test_checkpoints_of_ended_jobs_are_deleted(desk, keeper):
         put(desk, job_id)
     keeper.sweep_checkpoints()
     assert desk.objects("checkpoints") == [key_of(waiting)]
+
+
+def test_uploads_that_a_killed_process_left_are_deleted(desk, keeper):
+    home = desk.tools.settings.home
+    left, running = home / "upload-left", home / "upload-running"
+    for folder in (left, running):
+        folder.mkdir()
+        (folder / "archive").write_bytes(b"x")
+    old = time.time() - desk.tools.settings.inspect_seconds - 2 * 3600
+    os.utime(left, (old, old))
+    keeper.sweep_places()
+    assert (left.exists(), running.exists()) == (False, True)
+
+
+def test_expired_idempotency_keys_are_forgotten(desk, keeper):
+    def key(name, age):
+        created = now() - timedelta(hours=age)
+        return IdempotencyKey(
+            operation="createJob", key=name, fingerprint="", answer={}, created_at=created
+        )
+
+    desk.change(lambda session: session.add_all([key("old", 25), key("young", 23)]))
+    keeper.sweep_keys()
+    with reading(desk.tools.sessions) as session:
+        assert session.scalars(select(IdempotencyKey.key)).all() == ["young"]
 
 
 def test_one_duty_that_fails_does_not_stop_the_others(desk, keeper, monkeypatch):

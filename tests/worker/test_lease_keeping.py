@@ -1,6 +1,8 @@
 """Pulse and journal: what is written while a job runs, and what is heard."""
 
+import threading
 import time
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -13,10 +15,13 @@ from app.kit.db import unit_of_work
 from app.models import Job
 from tests.worker.waiting import until
 from worker import journal
+from worker import pulse as pulse_module
+from worker.housekeeping import Housekeeper
 from worker.journal import Journal
 from worker.pace import Pace
 from worker.protocol import LogLine, ProgressLine
 from worker.pulse import Pulse
+from worker.settlement import Settlement
 
 
 @pytest.fixture
@@ -74,6 +79,46 @@ def test_a_database_that_stays_away_counts_as_a_lost_lease(desk, lease):
         assert pulse.wanted is Wanted.CONTINUE
         until(lambda: pulse.wanted is Wanted.FENCED)
         assert time.monotonic() - began == pytest.approx(3.0, abs=1.0)
+
+
+def test_a_database_that_hangs_counts_as_a_lost_lease(desk, lease, monkeypatch):
+    """The pulse itself cannot say so, since it waits for an answer."""
+    answered = threading.Event()
+
+    def hang(session, lease):
+        answered.wait(60)
+        return Wanted.CONTINUE
+
+    monkeypatch.setattr(leases, "heartbeat", hang)
+    with Pulse(desk.tools.sessions, replace(lease, seconds=0.5), 0.1) as pulse:
+        until(lambda: pulse.wanted is Wanted.FENCED)
+        answered.set()
+        time.sleep(0.2)
+        assert pulse.wanted is Wanted.FENCED, "somebody else may have the job by now"
+
+
+def test_a_pulse_that_hangs_does_not_detain_the_worker(desk, lease, monkeypatch):
+    answered = threading.Event()
+    monkeypatch.setattr(leases, "heartbeat", lambda *_: answered.wait(60))
+    monkeypatch.setattr(pulse_module, "JOIN_SECONDS", 0.1)
+    with Pulse(desk.tools.sessions, lease, 0.1) as pulse:
+        time.sleep(0.3)
+    assert not answered.is_set()
+    answered.set()
+    until(lambda: not pulse._thread.is_alive())
+
+
+@pytest.mark.parametrize("look", ["listen", "order", "bundle", "sweep"])
+def test_who_only_looks_does_not_wait_for_a_writer(desk, lease, look):
+    looks = {
+        "listen": Pulse(desk.tools.sessions, lease, 60.0)._look,
+        "order": lambda: desk.supervisor("finish")._order(lease, desk.folder),
+        "bundle": Settlement(desk.tools, lease, desk.stop)._job,
+        "sweep": Housekeeper(desk.tools).sweep_checkpoints,
+    }
+    with unit_of_work(desk.tools.sessions) as session:
+        session.execute(text("SELECT 1"))  # now it holds SQLite's only lock for writing
+        looks[look]()
 
 
 def test_a_database_that_comes_back_is_forgiven(desk, lease):

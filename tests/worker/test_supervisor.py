@@ -328,7 +328,7 @@ def test_a_database_that_stays_away_leaves_the_job_to_the_reaper(desk, monkeypat
     job_id = desk.submit()
     monkeypatch.setattr(leases, "finish", never)
     monkeypatch.setattr(settlement, "SQL_PAUSE", 0.0)
-    desk.tools.settings.__dict__["lease_seconds"] = 1.0
+    desk.tools.settings.__dict__["lease_seconds"] = 2.0
     with pytest.raises(OperationalError):
         desk.run("finish", job_id)
     assert desk.job(job_id).status == "running"

@@ -193,3 +193,54 @@ def test_the_script_is_short_and_without_lint_remarks(small_bundle):
 
 def test_report_type_is_checked(small_bundle):
     assert isinstance(load(small_bundle).report, Report)
+
+
+@pytest.fixture(scope="module")
+def dsa_bundle(tmp_path_factory, small_bundle, spec, report):
+    evaluation = spec.evaluation.model_copy(update={"epochs": 25, "protocol": "dsa"})
+    directory = tmp_path_factory.mktemp("dsa") / "bundle"
+    condensed = load(small_bundle).condensed
+    write(directory, condensed, spec.model_copy(update={"evaluation": evaluation}), report)
+    return directory
+
+
+class TestSiameseAugmentation:
+    def test_the_script_reaches_what_the_library_reaches(self, dsa_bundle, test_file, blobs):
+        bundle = load(dsa_bundle)
+        assert bundle.recipe.augmentation == "dsa"
+        done = run_script(dsa_bundle, "--test", test_file, "--seeds", *SEEDS)
+        assert done.returncode == 0, done.stderr
+        alone = measured(done.stdout)
+        ours = [bundle.evaluate(bundle.fit(seed=s, device="cpu"), blobs.test, "cpu") for s in SEEDS]
+        spread = max(stdev(alone), stdev(ours), 0.01)
+        assert abs(fmean(alone) - fmean(ours)) < 3 * spread
+        assert 0.35 < fmean(ours) < 0.95
+
+    @pytest.mark.parametrize("operation", ["colour", "crop", "cutout", "flip", "scale", "rotate"])
+    @pytest.mark.parametrize("shape", [(3, 16, 16), (1, 9, 12)])
+    def test_the_operations_are_the_same(self, operation, shape):
+        """From the same uniform numbers, the script and the library make the same images."""
+        from dcpi_core.bundle import standalone
+        from dcpi_core.ops.siamese import Draw
+
+        images = torch.randn(6, *shape, generator=torch.Generator().manual_seed(0))
+        with torch.random.fork_rng():
+            torch.manual_seed(7)
+            found = standalone.siamese_augmentation(images, (operation,))
+            torch.manual_seed(7)
+            torch.randint(1, ())
+            uniforms = torch.rand(3, 6).t()
+        expected = Draw(operation, uniforms).apply(images)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+    def test_digits_are_not_flipped_by_either(self):
+        from dcpi_core.bundle import standalone
+        from dcpi_core.ops.siamese import OPERATIONS
+        from dcpi_core.spec.protocols import augmentation_of
+
+        assert standalone.OPERATIONS == OPERATIONS
+        assert augmentation_of("dsa", "svhn") == "dsa_no_flip"
+        assert augmentation_of("dsa", "cifar10") == "dsa"
+        images = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+        seen = [standalone.augmented(images, "dsa_no_flip") for _ in range(40)]
+        assert not any(torch.equal(found, images.flip(3)) for found in seen)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dcpi_core.methods.matching.dc import DCOptions, GradientMatching
+from dcpi_core.methods.matching.dc import DC, DCOptions
 from dcpi_core.ops.distances import gradient_distance
 from tests.core.problems import CLASSES, blobs, context
 
@@ -14,7 +14,7 @@ def ctx(tmp_path):
 
 def test_one_step_is_the_published_loop(ctx):
     """Against a plain transcription: one class after the other, one backward pass through all."""
-    method = GradientMatching(DCOptions(iterations=1, real_batch=7))
+    method = DC(DCOptions(iterations=1, real_batch=7))
     state = method.init(ctx)
     before = state.images.clone().requires_grad_()
     loss = method.step(state, 0, ctx)["loss"]
@@ -37,7 +37,7 @@ def test_one_step_is_the_published_loop(ctx):
 
 
 def test_momentum_is_that_of_sgd(ctx):
-    method = GradientMatching(DCOptions(iterations=1))
+    method = DC(DCOptions(iterations=1))
     state = method.init(ctx)
     reference = state.images.clone().requires_grad_()
     optimiser = torch.optim.SGD([reference], lr=0.1, momentum=0.5)
@@ -52,14 +52,14 @@ def test_momentum_is_that_of_sgd(ctx):
 
 
 def test_matching_brings_the_gradients_closer(ctx):
-    method = GradientMatching(DCOptions(iterations=30, init="real", image_learning_rate=0.1))
+    method = DC(DCOptions(iterations=30, init="real", image_learning_rate=0.1))
     state = method.init(ctx)
     losses = [method.step(state, number, ctx)["loss"] for number in range(30)]
     assert sum(losses[-5:]) < sum(losses[:5])
 
 
 def test_the_network_lives_from_one_update_to_the_next(ctx):
-    method = GradientMatching(DCOptions(iterations=2, outer_loops=2, inner_epochs=1))
+    method = DC(DCOptions(iterations=2, outer_loops=2, inner_epochs=1))
     state = method.init(ctx)
     method.step(state, 0, ctx)
     fresh = ctx.fresh_network("network", 0).state_dict()
@@ -69,8 +69,8 @@ def test_the_network_lives_from_one_update_to_the_next(ctx):
 
 
 def test_starts_from_noise_or_from_real_images(ctx):
-    noise = GradientMatching(DCOptions()).init(ctx).images
+    noise = DC(DCOptions()).init(ctx).images
     assert float(noise.std()) == pytest.approx(1, abs=0.1)
-    real = GradientMatching(DCOptions(init="real")).init(ctx).images
+    real = DC(DCOptions(init="real")).init(ctx).images
     everything = ctx.normalised(torch.arange(len(ctx.train)))
     assert all(any(torch.equal(image, candidate) for candidate in everything) for image in real)

@@ -105,4 +105,6 @@ def test_resumes_bit_exactly_at_every_step(entry, source, assets, tmp_path):
 
 
 def test_the_walk_saw_them_all():
-    assert {"random", "herding", "k_center", "forgetting", "dc"} <= {e.name for e in METHODS}
+    assert {"random", "herding", "k_center", "forgetting", "dc", "dsa", "dm", "datadam"} <= {
+        e.name for e in METHODS
+    }

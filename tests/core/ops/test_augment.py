@@ -1,6 +1,8 @@
+import pytest
 import torch
 
-from dcpi_core.ops.augment import flip_and_shift
+from dcpi_core.ops.augment import augment, flip_and_shift
+from dcpi_core.ops.siamese import OPERATIONS, individual_draw
 from dcpi_core.rng import Streams
 
 
@@ -43,3 +45,24 @@ def test_same_generator_same_images():
     first, second = (flip_and_shift(images, Streams(1).generator("a")) for _ in range(2))
     assert torch.equal(first, second)
     assert not torch.equal(first, flip_and_shift(images, Streams(2).generator("a")))
+
+
+def test_augmentations_by_name():
+    images = torch.rand(5, 3, 8, 8, generator=Streams(0).generator("images"))
+    draw = individual_draw(OPERATIONS, Streams(1).generator("a"), 5)
+    expected = {
+        "none": images,
+        "flip_shift": flip_and_shift(images, Streams(1).generator("a")),
+        "dsa": draw.apply(images),
+    }
+    for name, wanted in expected.items():
+        assert torch.equal(augment(images, name, Streams(1).generator("a")), wanted)
+    with pytest.raises(KeyError):
+        augment(images, "unheard_of", Streams(1).generator("a"))
+
+
+def test_each_batch_has_one_operation_and_digits_are_not_flipped():
+    images = torch.rand(3, 1, 8, 8, generator=Streams(0).generator("images"))
+    draw = Streams(2).generator("b")
+    found = [augment(images, "dsa_no_flip", draw) for _ in range(40)]
+    assert not any(torch.equal(seen[0], images[0].flip(2)) for seen in found)

@@ -6,7 +6,8 @@ from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from dcpi_core.condensed import CondensedSet
-from dcpi_core.methods.matching.dc import DCOptions, DCState, GradientMatching
+from dcpi_core.methods.matching.base import GradientMatchingState
+from dcpi_core.methods.matching.dc import DC, DCOptions
 from dcpi_core.ops.distances import gradient_distance
 from dcpi_core.privileged.features.attention import (
     AttentionOptions,
@@ -86,8 +87,8 @@ def test_without_labels_images_are_tuned_as_dc_tunes_them(ctx, condensed, monkey
         outer_loops=1,
     )
     state = learned(kind, condensed, ctx)
-    dc = GradientMatching(DCOptions(iterations=2, real_batch=5))
-    own = DCState(condensed.images.clone(), torch.zeros_like(condensed.images), {})
+    dc = DC(DCOptions(iterations=2, real_batch=5))
+    own = GradientMatchingState(condensed.images.clone(), torch.zeros_like(condensed.images), {})
     for number in range(2):
         dc.step(own, number, ctx)
     assert torch.equal(state.images, own.images)

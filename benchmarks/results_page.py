@@ -1,0 +1,145 @@
+"""Writes ``docs/results.md`` from the JSON files under ``benchmarks/results``.
+
+python -m benchmarks.results_page [--check]
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).with_name("results")
+PAGE = Path(__file__).parents[1] / "docs" / "results.md"
+
+HEAD = """# Results
+
+Every number here is measured; this page is generated (`python -m benchmarks.results_page`) from the
+files in [benchmarks/results](../benchmarks/results), which hold the raw runs, the seeds, the
+versions and the machine. Accuracies are percent: mean +- sample standard deviation over n students.
+"""
+
+SEARCH = """## Which labels pay
+
+Students tested on held-out training images, never on the test set; the teachers, the base images
+and the labels come from the other nine tenths. Cells that failed to help are listed like the
+others. *control* spoils the labels on purpose: exchanged between classes, noise of the same mean
+and spread, zeros, or the assigned labels moved by noise as far as learning moved them. Bytes are
+those of the labels alone.
+"""
+
+SERVICE = """## Through the service, on the test set
+
+CIFAR-10 (JPEG re-encoded), uploaded as an archive and condensed by jobs over REST.
+"""
+
+SPEED = """## Speed
+
+Seconds of one step, ours against a plain eager float32 loop in the style of the published code, in
+turns within one run; the ratio is the median of the ratios per round.
+"""
+
+
+def render() -> str:
+    """The text of the page."""
+    parts = [HEAD]
+    for name, section in (("cifar10", _service), ("label_search", _search)):
+        path = RESULTS / f"{name}.json"
+        if path.exists():
+            parts.append("\n".join(section(json.loads(path.read_text()))))
+    speeds = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+    parts.append("\n".join(_speed([found for found in speeds if "ratio_median" in found])))
+    return "\n".join(parts)
+
+
+def _service(found: dict[str, Any]) -> Iterator[str]:
+    yield SERVICE
+    for title, job in found["jobs"].items():
+        yield f"### {title}\n"
+        yield "| training set | bytes | accuracy | n |"
+        yield "|---|---:|---:|---:|"
+        for arm in job["report"]["arms"]:
+            runs = arm["runs"]
+            yield f"| {arm['title']} | {arm['train_bytes']:,} | {_spread(runs)} | {len(runs)} |"
+        protocol, epochs = job["report"]["protocol"], job["report"]["epochs"]
+        yield f"\nProtocol `{protocol}`, {epochs} epochs.\n"
+    yield _machine(found)
+
+
+def _search(found: dict[str, Any]) -> Iterator[str]:
+    yield SEARCH
+    cells = list(found["cells"].values())
+    for base in dict.fromkeys(cell["base"] for cell in cells):
+        own = [cell for cell in cells if cell["base"] == base]
+        yield f"### {base} per class\n"
+        yield "| labels | control | label bytes | accuracy | n | drift |"
+        yield "|---|---|---:|---:|---:|---:|"
+        for cell in sorted(own, key=lambda cell: -cell["mean"]):
+            size = sum(v for k, v in cell["bytes"].items() if k not in ("images", "labels"))
+            drift = [v for k, v in cell["metrics"].items() if k.endswith("label_drift") and v]
+            yield (
+                f"| {_labels(cell['labels'])} | {cell['control']} | {size:,} "
+                f"| {_spread(cell['runs'])} | {len(cell['runs'])} "
+                f"| {', '.join(f'{v:.2f}' for v in drift)} |"
+            )
+        yield ""
+    yield _machine(found)
+
+
+def _speed(found: list[dict[str, Any]]) -> Iterator[str]:
+    yield SPEED
+    yield "| what | images per class | plain, s | ours, s | ratio |"
+    yield "|---|---:|---:|---:|---:|"
+    for result in found:
+        plain, ours = (
+            min(value for run in result[f"seconds_{side}"] for value in run)
+            for side in ("plain", "ours")
+        )
+        yield (
+            f"| {result['benchmark']} | {result['images_per_class']} | {plain:.2f} | {ours:.2f} "
+            f"| {result['ratio_median']:.2f} |"
+        )
+    yield ""
+
+
+def _labels(labels: dict[str, dict[str, Any]]) -> str:
+    if not labels:
+        return "none"
+    return " + ".join(
+        f"`{name}`" + (f" ({_options(options)})" if options else "")
+        for name, options in labels.items()
+    )
+
+
+def _options(options: dict[str, Any]) -> str:
+    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in options.items())
+
+
+def _spread(runs: list[float]) -> str:
+    mean = sum(runs) / len(runs)
+    variance = sum((run - mean) ** 2 for run in runs) / max(len(runs) - 1, 1)
+    return f"{100 * mean:.2f} +- {100 * variance**0.5:.2f}"
+
+
+def _machine(found: dict[str, Any]) -> str:
+    where = found["environment"]
+    return (
+        f"Measured on {where['machine']} ({where['engine']}), torch {where['torch']}, "
+        f"commit {where['commit']}.\n"
+    )
+
+
+def main() -> int:
+    """Write the page, or with ``--check`` fail if it is stale."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if stale")
+    text = render()
+    if not parser.parse_args().check:
+        PAGE.write_text(text, encoding="utf-8")
+        return 0
+    return 0 if PAGE.exists() and PAGE.read_text(encoding="utf-8") == text else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+"""What the methods that learn images by matching have in common."""
+
+from dcpi_core.methods.matching.base.features import FeatureMatching, FeatureMatchingOptions
+from dcpi_core.methods.matching.base.gradients import (
+    GradientMatching,
+    GradientMatchingOptions,
+    GradientMatchingState,
+)
+from dcpi_core.methods.matching.base.images import (
+    NO_FLIP_FOR_DIGITS,
+    AugmentedOptions,
+    ImageOptions,
+    ImageState,
+    descend,
+    initial_images,
+)
+
+__all__ = [
+    "NO_FLIP_FOR_DIGITS",
+    "AugmentedOptions",
+    "FeatureMatching",
+    "FeatureMatchingOptions",
+    "GradientMatching",
+    "GradientMatchingOptions",
+    "GradientMatchingState",
+    "ImageOptions",
+    "ImageState",
+    "descend",
+    "initial_images",
+]
