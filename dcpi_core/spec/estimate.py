@@ -6,7 +6,7 @@ meant to tell minutes from hours, not to be believed to the second.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import Field
 
@@ -95,48 +95,40 @@ def _label_bytes(component: Component, shape: Sequence[int]) -> int:
     return int(kept * _POOLED[component.name](shape)) * _BYTES[options["storage"]] + extra
 
 
+GRADIENT_MATCHING = {"real": TRAIN_PASSES, "synthetic": SECOND_ORDER_PASSES}
+"""Forward passes that one image of an update costs; other methods say theirs in the catalogue."""
+
+
 def _flops(spec: JobSpec, total_bytes: int, catalog: Catalog) -> float:
     """Operations in all; ``total_bytes`` of the shipped set say how large the controls are."""
-    forward = _forward_flops(spec.network, spec, catalog)
     base, count = spec.base_method, spec.num_images
-    passes = catalog.method(base.name).facts.get("passes", {})
-    cost = _Passes(forward, **passes)
-    total = _loop_flops(base.options, updates_of(base), count, spec, cost)
+    controls = _control_images(spec, total_bytes)
+    own = catalog.method(base.name).facts.get("passes", GRADIENT_MATCHING)
+    steps = sum(map(label_steps, spec.privileged))
+    passes = _loop_passes(base.options, updates_of(base), count, own, spec)
     for component in spec.privileged:
         updates = label_steps(component)
-        total += _loop_flops(component.options, updates, count, spec, _Passes(forward))
-    total += forward * TRAIN_PASSES * _real_images_seen(spec)
-    controls = _control_images(spec, total_bytes)
-    further = {
-        "equal_steps": sum(map(label_steps, spec.privileged)),
-        "equal_bytes": updates_of(base),
-    }
-    for name, images in controls.items():
-        total += _loop_flops(base.options, further.get(name, 0), images, spec, cost)
-    return total + _evaluation_flops(spec, [*_arm_images(spec), *controls.values()], catalog)
+        passes += _loop_passes(component.options, updates, count, GRADIENT_MATCHING, spec)
+    for name, updates in (("equal_steps", steps), ("equal_bytes", updates_of(base))):
+        if name in controls:
+            passes += _loop_passes(base.options, updates, controls[name], own, spec)
+    passes += TRAIN_PASSES * _real_images_seen(spec)
+    arms = [*_arm_images(spec), *controls.values()]
+    forward = _forward_flops(spec.network, spec, catalog)
+    return forward * passes + _evaluation_flops(spec, arms, catalog)
 
 
-class _Passes(NamedTuple):
-    """Operations of one forward pass, and how many passes one image costs in an update."""
-
-    forward: float
-    real: int = TRAIN_PASSES
-    synthetic: int = SECOND_ORDER_PASSES
-
-
-def _loop_flops(
-    options: dict[str, Any], updates: int, images: int, spec: JobSpec, cost: _Passes
+def _loop_passes(
+    options: dict[str, Any], updates: int, images: int, passes: dict[str, int], spec: JobSpec
 ) -> float:
-    """Matching: real and synthetic images of every update, and training between updates."""
+    """Forward passes of real and synthetic images in updates, and of training between them."""
     if not updates:
         return 0.0
-    real = int(options["real_batch"]) * spec.dataset.num_classes * cost.real
-    synthetic = images * cost.synthetic
-    outer_loops = int(options.get("outer_loops", 1))
-    epochs = int(options.get("inner_epochs", 0))
-    trainings = updates * (outer_loops - 1) / outer_loops * epochs
-    between = trainings * images * TRAIN_PASSES
-    return cost.forward * (updates * (real + synthetic) + between)
+    real = int(options["real_batch"]) * spec.dataset.num_classes * passes["real"]
+    synthetic = images * passes["synthetic"]
+    loops = int(options.get("outer_loops", 1))
+    trainings = updates * (loops - 1) / loops * int(options.get("inner_epochs", 0))
+    return updates * (real + synthetic) + trainings * images * TRAIN_PASSES
 
 
 def _real_images_seen(spec: JobSpec) -> int:

@@ -39,11 +39,13 @@ def resolve(request: JobRequest, facts: DatasetFacts, catalog: Catalog | None = 
         check_image_size(student, facts, catalog, pointer)
     method = catalog.method(request.base_method)
     base = _component(method, request.options.base, "/options/base", request, facts, count)
-    asked = request.options.evaluation
-    evaluation = asked.model_dump() | {
+    wanted = request.options.evaluation
+    controls = tuple(name for name in get_args(Control) if name in wanted.controls)
+    epochs = wanted.epochs or default_epochs(wanted.protocol)
+    evaluation = wanted.model_dump() | {
         "networks": students,
-        "epochs": asked.epochs or default_epochs(asked.protocol),
-        "controls": tuple(name for name in get_args(Control) if name in asked.controls),
+        "epochs": epochs,
+        "controls": controls,
     }
     return JobSpec(
         dataset=facts,

@@ -66,26 +66,6 @@ def test_gray_28_pixels_are_padded_to_32_for_every_network():
         spec((3, 28, 28), "none", "VGG11")
 
 
-def test_feature_matching_costs_what_it_passes():
-    """One pass for a real image and three for a synthetic one, in each of the iterations."""
-
-    def flops(iterations):
-        request = JobRequest.model_validate(
-            {
-                "dataset": "shapes",
-                "images_per_class": 2,
-                "base_method": "dm",
-                "pi_type": "none",
-                "options": {"base": {"iterations": iterations, "real_batch": 50}},
-            }
-        )
-        found = resolve(request, facts(3, 32, 32), load_catalog())
-        return estimate(found).flops
-
-    forward = load_catalog().networks["ConvNetD3"].facts["by_size"]["32"]["forward_flops"]
-    assert flops(30) - flops(10) == pytest.approx(20 * forward * (2 * 50 + 4 * 3))
-
-
 LEARNED = {"learning": "gradient_matching", "iterations": 10}
 
 
@@ -132,3 +112,23 @@ class TestControls:
         assert self.more("equal_steps", method="random", **LEARNED) == 0
         assert self.more("permuted", pi_type="soft") == 0
         assert self.more("permuted", pi_type="none") == 0
+
+
+def test_feature_matching_costs_what_it_passes():
+    """One pass for a real image and three for a synthetic one, in each of the iterations."""
+
+    def flops(iterations):
+        request = JobRequest.model_validate(
+            {
+                "dataset": "shapes",
+                "images_per_class": 2,
+                "base_method": "dm",
+                "pi_type": "none",
+                "options": {"base": {"iterations": iterations, "real_batch": 50}},
+            }
+        )
+        found = resolve(request, facts(3, 32, 32), load_catalog())
+        return estimate(found).flops
+
+    forward = load_catalog().networks["ConvNetD3"].facts["by_size"]["32"]["forward_flops"]
+    assert flops(30) - flops(10) == pytest.approx(20 * forward * (2 * 50 + 4 * 3))

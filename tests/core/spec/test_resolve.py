@@ -141,15 +141,6 @@ def test_default_network_has_the_depth_of_the_literature(side, depth):
     assert default_network(facts) == f"ConvNetD{depth}"
 
 
-@pytest.mark.parametrize(
-    ("protocol", "given", "epochs"),
-    [("dc", None, 300), ("dc_flip_shift", None, 300), ("dsa", None, 1000), ("dsa", 7, 7)],
-)
-def test_epochs_are_those_of_the_protocol_unless_asked_for(protocol, given, epochs):
-    wanted = {"protocol": protocol} | ({"epochs": given} if given else {})
-    assert resolved(options={"evaluation": wanted}).evaluation.epochs == epochs
-
-
 def test_controls_are_named_once_and_in_one_order():
     assert resolved().evaluation.controls == ("equal_bytes",)
     names = ["noise", "equal_steps", "noise"]
@@ -163,3 +154,12 @@ def test_controls_are_named_once_and_in_one_order():
 def test_an_unknown_control_is_refused():
     with pytest.raises(ValidationError, match="random_privileged"):
         resolved(options={"evaluation": {"controls": ["placebo"]}})
+
+
+@pytest.mark.parametrize(
+    ("protocol", "given", "epochs"),
+    [("dc", None, 300), ("dc_flip_shift", None, 300), ("dsa", None, 1000), ("dsa", 7, 7)],
+)
+def test_epochs_are_those_of_the_protocol_unless_asked_for(protocol, given, epochs):
+    wanted = {"protocol": protocol} | ({"epochs": given} if given else {})
+    assert resolved(options={"evaluation": wanted}).evaluation.epochs == epochs
