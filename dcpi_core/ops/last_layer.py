@@ -40,7 +40,7 @@ class OuterProducts:
 
     Attributes:
         left: (n, p).
-        right: (n, q), of the same type.
+        right: (n, q); its type is that of the inner products.
     """
 
     left: Tensor
@@ -51,8 +51,8 @@ class OuterProducts:
 
     def products(self, index: Tensor) -> Tensor:
         """Inner products (b, n) of the b vectors at ``index`` with all of them."""
-        found = self.left[index] @ self.left.T
-        return found.mul_(self.right[index] @ self.right.T)
+        found = self.right[index] @ self.right.T
+        return found.mul_(self.left[index] @ self.left.T)
 
     @cached_property
     def squares(self) -> Tensor:
@@ -80,9 +80,9 @@ def last_layer_gradients(logits: Tensor, labels: Tensor, inputs: Tensor) -> Oute
     Args:
         logits: (n, C).
         labels: (n,) int64.
-        inputs: (n, D) what the layer reads; float32 or float64, the type of the result.
+        inputs: (n, D) what the layer reads, float32 or float64.
     """
-    return OuterProducts(errors(logits, labels).to(inputs.dtype), with_bias(inputs))
+    return OuterProducts(errors(logits, labels), with_bias(inputs))
 
 
 def with_bias(inputs: Tensor) -> Tensor:
