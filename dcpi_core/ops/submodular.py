@@ -59,9 +59,9 @@ def facility_location(rows: Rows, size: int, count: int) -> Tensor:
 def graph_cut(vectors: OuterProducts, count: int) -> Tensor:
     """Greedy maximum of  sum over all i, picked j of s_ij - sum over picked i, j of s_ij.
 
-    The similarity is s = (1 + cosine) / 2, of an image with itself 1, and the cosines are never all formed: sums of columns
-    follow from the mean vector, and a pick changes the gains by one row of products. Gains may
-    become negative; picking goes on until ``count``.
+    The similarity is s = (1 + cosine) / 2, of an image with itself 1. The cosines are never all
+    formed: sums of columns follow from the mean vector, and a pick changes the gains by one row of
+    products. Gains may become negative; picking goes on until ``count``.
 
     Args:
         vectors: n vectors of any length; those of length zero have cosine 0 with all others.

@@ -178,7 +178,7 @@ class TestGlister:
 class TestDirections:
     """Which end of the score is kept, on points one can see."""
 
-    logits = torch.tensor([[4.0, 0.0, 0.0], [1.0, 0.9, -9.0], [0.5, 0.4, 0.4]])
+    logits = torch.tensor([[4.0, 0.0, 0.0], [1.0, 0.9, -9.0], [0.5, 0.2, 0.2]])
 
     def of(self, name):
         return pick(name, ClassSignals(3, logits=self.logits), 3)
@@ -190,7 +190,7 @@ class TestDirections:
         assert self.of("entropy") == [2, 1, 0]
 
     def test_smallest_margin_first(self):
-        assert self.of("margin") == [1, 2, 0] or self.of("margin") == [2, 1, 0]
+        assert self.of("margin") == [1, 2, 0]
 
     def test_confidence_is_a_probability_not_a_logit(self):
         logits = torch.tensor([[9.0, 9.0, 9.0], [1.0, -9.0, -9.0]])
