@@ -4,8 +4,8 @@ Positions are counted with the centres of the corner pixels at -1 and 1 (``align
 as they were when the published numbers were made; later versions of torch sample elsewhere unless
 told so.
 
-A warp that a whole batch shares is one small linear map of the pixels, which is several times
-faster than sampling every image at its own positions.
+Positions are laid out directly: ``affine_grid`` takes longer to make them than the sampler to use
+them. A scaling that all images share is two small matrix products.
 """
 
 import torch
@@ -50,9 +50,7 @@ def rotate(images: Tensor, angle: Tensor) -> Tensor:
     rows, columns = _axis(height, images).view(-1, 1), _axis(width, images).view(1, -1)
     cosine, sine = angle.cos().view(-1, 1, 1), angle.sin().view(-1, 1, 1)
     x, y = cosine * columns - sine * rows, sine * columns + cosine * rows
-    if len(angle) > 1:
-        return _sample(images, x, y)
-    return _sample_alike(images, _pixels(x[0], width), _pixels(y[0], height))
+    return _sample(images, x, y)
 
 
 def _axis(size: int, like: Tensor) -> Tensor:
@@ -71,27 +69,5 @@ def _tent(pixels: Tensor, size: int) -> Tensor:
 
 
 def _sample(images: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    grid = torch.stack([x, y], dim=-1)
+    grid = torch.stack([x, y], dim=-1).expand(len(images), -1, -1, -1)
     return F.grid_sample(images, grid, align_corners=True)
-
-
-def _sample_alike(images: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Every image at the same pixel positions (H, W): a weighted sum of four rows of pixels."""
-    count, channels, height, width = images.shape
-    index, weight = _four_neighbours(x, y)
-    by_pixel = images.reshape(count * channels, height * width).t()
-    found = F.embedding_bag(index, by_pixel, per_sample_weights=weight, mode="sum")
-    return found.t().reshape(images.shape)
-
-
-def _four_neighbours(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Flat indices and weights of the pixels around each position, (H * W, 4) each."""
-    height, width = x.shape
-    left, top = x.floor(), y.floor()
-    indices, weights = [], []
-    for row, column in ((top, left), (top, left + 1), (top + 1, left), (top + 1, left + 1)):
-        inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-        indices.append(torch.where(inside, row * width + column, 0).long().flatten())
-        weight = (1 - (x - column).abs()) * (1 - (y - row).abs())
-        weights.append(torch.where(inside, weight, 0).flatten())
-    return torch.stack(indices, 1), torch.stack(weights, 1)

@@ -178,7 +178,10 @@ class TestJobStatistics:
         return job_statistics(labelled, labelled, kinds, ctx)
 
     def test_assigned_labels_of_a_teacher(self, tmp_path):
-        kinds = [Feature(FeatureOptions(teacher_min_steps=20)), Soft(SoftOptions(teacher_min_steps=20))]
+        kinds = [
+            Feature(FeatureOptions(teacher_min_steps=20)),
+            Soft(SoftOptions(teacher_min_steps=20)),
+        ]
         found = self.statistics(tmp_path, kinds)
         stages = [(each.kind, each.stage) for each in found]
         assert stages == [

@@ -11,6 +11,7 @@ SMALL = {
     "iterations": 2,
     "outer_loops": 3,
     "inner_epochs": 2,
+    "warmup_networks": 1,
     "real_batch": 7,
     "proxy_epochs": 8,
     "proxy_min_steps": 0,
@@ -105,6 +106,15 @@ def test_resumes_bit_exactly_at_every_step(entry, source, assets, tmp_path):
 
 
 def test_the_walk_saw_them_all():
-    assert {"random", "herding", "k_center", "forgetting", "dc", "dsa", "dm", "datadam"} <= {
-        e.name for e in METHODS
-    }
+    assert {
+        "random",
+        "herding",
+        "k_center",
+        "forgetting",
+        "dc",
+        "dsa",
+        "dm",
+        "datadam",
+        "dcc",
+        "dsac",
+    } <= {e.name for e in METHODS}

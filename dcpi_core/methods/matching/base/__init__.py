@@ -1,5 +1,10 @@
 """What the methods that learn images by matching have in common."""
 
+from dcpi_core.methods.matching.base.contrast import (
+    ONE_PER_CLASS,
+    ContrastiveMatching,
+    ContrastiveOptions,
+)
 from dcpi_core.methods.matching.base.features import FeatureMatching, FeatureMatchingOptions
 from dcpi_core.methods.matching.base.gradients import (
     GradientMatching,
@@ -17,7 +22,10 @@ from dcpi_core.methods.matching.base.images import (
 
 __all__ = [
     "NO_FLIP_FOR_DIGITS",
+    "ONE_PER_CLASS",
     "AugmentedOptions",
+    "ContrastiveMatching",
+    "ContrastiveOptions",
     "FeatureMatching",
     "FeatureMatchingOptions",
     "GradientMatching",
