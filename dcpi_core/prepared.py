@@ -98,9 +98,7 @@ class TrainedNetwork:
 
     def network(self, facts: DatasetFacts, runtime: Runtime) -> Network:
         """The network itself, in evaluation mode."""
-        network = build(
-            self.plan.network, facts.channels, facts.num_classes, (facts.height, facts.width)
-        )
+        network = _fresh(self.plan, facts)
         network.load_state_dict(self.parameters)
         return network.to(runtime.device).eval()
 
@@ -171,9 +169,7 @@ class _Trainer:
     ) -> None:
         self.plan, self.train, self.facts, self.runtime, self.run = plan, train, facts, runtime, run
         self.streams = _streams(plan)
-        self.network = build(
-            plan.network, facts.channels, facts.num_classes, (facts.height, facts.width)
-        ).to(runtime.device)
+        self.network = _fresh(plan, facts).to(runtime.device)
         self.network.load_state_dict(run.parameters)
         self.parameters = trainable(self.network)
         self.optimiser = sgd(self.parameters, plan.learning_rate, plan.momentum, plan.weight_decay)
@@ -238,11 +234,18 @@ def _streams(plan: TrainingPlan) -> Streams:
     return Streams(plan.seed).child("prepared", plan.network, plan.member)
 
 
-def _start(plan: TrainingPlan, train: Split, facts: DatasetFacts) -> _Run:
+def _fresh(plan: TrainingPlan, facts: DatasetFacts) -> Network:
+    """The network before training.
+
+    Even where its weights are replaced at once, making it draws from the global generator, which
+    other threads may be using: hence the guarded block.
+    """
     with _streams(plan).initialisation("network"):
-        network = build(
-            plan.network, facts.channels, facts.num_classes, (facts.height, facts.width)
-        )
+        return build(plan.network, facts.channels, facts.num_classes, (facts.height, facts.width))
+
+
+def _start(plan: TrainingPlan, train: Split, facts: DatasetFacts) -> _Run:
+    network = _fresh(plan, facts)
     count = len(train)
     return _Run(
         epoch=0,

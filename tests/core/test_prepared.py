@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -148,3 +150,24 @@ def replayed_scores(ctx, epoch):
 )
 def test_early_epochs_leave_out_the_first(epochs, early):
     assert list(TrainingPlan(network="ConvNetD2", epochs=epochs).early_epochs(100)) == early
+
+
+def test_loading_a_network_disturbs_no_other_thread(tmp_path):
+    """Making a network draws random numbers, even if its weights are replaced right away."""
+    ctx = context(blobs(), tmp_path)
+    trained = train(tmp_path, ctx)
+
+    def draw(position):
+        with Streams(1).initialisation("student", position):
+            return torch.cat([torch.rand(50) for _ in range(200)])
+
+    def load(_):
+        for _ in range(20):
+            trained.network(ctx.facts, ctx.runtime)
+
+    alone = [draw(position) for position in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        loading = [pool.submit(load, n) for n in range(2)]
+        together = list(pool.map(draw, range(8)))
+        assert all(done.result() is None for done in loading)
+    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
