@@ -120,6 +120,7 @@ class _Job:
         ]
         self.reporter = _Reporter(progress)
         self.saved_at = self.phase_began = time.monotonic()
+        self.save_seconds = 0.0  # of the last checkpoint: large ones are written less often
         self.memory = self._load()
 
     @cached_property
@@ -295,7 +296,7 @@ class _Job:
             raise TrainingDiverged(f"{message} diverged in step {memory.step}: {metrics}")
         self.reporter(Progress(phase, memory.step, total, message, metrics))
         self._stop_if_asked()
-        if time.monotonic() - self.saved_at > CHECKPOINT_SECONDS:
+        if time.monotonic() - self.saved_at > max(CHECKPOINT_SECONDS, 20 * self.save_seconds):
             self._count_seconds()
             self._save()
 
@@ -317,7 +318,7 @@ class _Job:
         self.phase_began = now
 
     def _save(self) -> None:
-        memory = self.memory
+        memory, began = self.memory, time.monotonic()
         tensors: dict[str, Tensor] = {}
         values: dict[str, Any] = {
             "spec": self.spec.digest(),
@@ -338,6 +339,7 @@ class _Job:
             tensors |= {f"sets.{name}.{key}": value for key, value in found.items()}
         save_tensors(self.place.workspace / CHECKPOINT, tensors, values)
         self.saved_at = time.monotonic()
+        self.save_seconds = self.saved_at - began
 
     def _load(self) -> Memory:
         path = self.place.workspace / CHECKPOINT

@@ -120,10 +120,17 @@ def _loop_flops(
     loops = int(options.get("outer_loops", 1))
     updates = int(options["iterations"]) * loops
     real = int(options["real_batch"]) * spec.dataset.num_classes * passes["real"]
-    synthetic = spec.num_images * passes["synthetic"]
+    synthetic = spec.num_images * passes["synthetic"] * _tiles(options)
     trainings = int(options["iterations"]) * (loops - 1) * int(options.get("inner_epochs", 0))
     between = trainings * spec.num_images * TRAIN_PASSES
+    batches = int(options.get("networks_trained", 0)) * int(options.get("training_steps", 0))
+    between += updates * batches * 256 * TRAIN_PASSES
     return forward * (updates * (real + synthetic) + between)
+
+
+def _tiles(options: dict[str, Any]) -> int:
+    """Images that students see for each stored one."""
+    return int(options.get("partition", 1)) ** 2
 
 
 def _real_images_seen(spec: JobSpec) -> int:
@@ -146,7 +153,8 @@ def _evaluation_flops(spec: JobSpec, catalog: Catalog) -> float:
     arms = 2 + bool(spec.privileged) + learned
     total = 0.0
     for network in spec.evaluation.networks:
-        seen = spec.num_images * (spec.evaluation.epochs + 1) * TRAIN_PASSES + spec.dataset.num_test
+        images = spec.num_images * _tiles(spec.base_method.options)
+        seen = images * (spec.evaluation.epochs + 1) * TRAIN_PASSES + spec.dataset.num_test
         total += _forward_flops(network, spec, catalog) * seen
     return total * arms * spec.evaluation.repeats
 
