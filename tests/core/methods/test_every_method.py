@@ -15,6 +15,8 @@ SMALL = {
     "training_steps": 2,
     "new_network_every": 1,
     "queue_length": 4,
+    "window": 2,
+    "watch_batch": 5,
     "real_batch": 7,
     "proxy_epochs": 8,
     "proxy_min_steps": 0,
