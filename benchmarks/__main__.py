@@ -12,6 +12,7 @@ QUICK = {
     "dc_iteration_1_per_class": ["dc_iteration", "--images-per-class", "1"],
     "dc_iteration_10_per_class": ["dc_iteration", "--images-per-class", "10", "--rounds", "2"],
     "evaluation_5_students": ["evaluation"],
+    "coreset_selection": ["coreset_selection"],
     "siamese_augmentation": ["matching_steps", "--subject", "pipeline", "--steps", "30"],
     "dm_step_1_per_class": ["matching_steps", "--subject", "dm"],
     "dsa_step_1_per_class": ["matching_steps", "--subject", "dsa"],

@@ -9,7 +9,9 @@ on any result, so runs are reproducible bit for bit for a given number of thread
 import ctypes
 import os
 import platform
+import resource
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -85,6 +87,44 @@ class Runtime:
             return [function(item) for item in items]
         with _one_thread_per_operation(), ThreadPoolExecutor(self.threads) as pool:
             return list(pool.map(lambda item: _alone(function, item), items))
+
+
+class Stopwatch:
+    """Wall seconds and, on a GPU, seconds between events there, since it was last read.
+
+    The latter leave out the time until the GPU begins, but not its pauses in between.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._device = runtime.device
+        self._began = time.monotonic()
+        self._mark = self._event()
+
+    def read(self) -> tuple[float, float | None]:
+        """(wall seconds, device seconds or None); starts anew. Waits for the GPU."""
+        now, mark = time.monotonic(), self._event()
+        wall, on_device = now - self._began, None
+        if mark is not None and self._mark is not None:
+            mark.synchronize()
+            on_device = self._mark.elapsed_time(mark) / 1000
+        self._began, self._mark = now, mark
+        return wall, on_device
+
+    def _event(self) -> torch.cuda.Event | None:
+        if self._device.type != "cuda":
+            return None
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self._device))
+        return event
+
+
+def peak_memory(runtime: Runtime) -> dict[str, int]:
+    """Largest memory so far, in bytes: ``host`` of this process, ``device`` on its GPU."""
+    unit = 1 if platform.system() == "Darwin" else 1024  # kilobytes everywhere else
+    peaks = {"host": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    if runtime.device.type == "cuda":
+        peaks["device"] = torch.cuda.max_memory_allocated(runtime.device)
+    return peaks
 
 
 def machine() -> str:

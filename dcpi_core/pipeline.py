@@ -1,4 +1,4 @@
-"""A whole job: prepare > base > privileged > evaluate > package.
+"""A whole job: prepare > base > privileged > controls > evaluate > package.
 
 The pipeline owns the loop, the progress reports and the checkpoints. Everything it knows is in one
 file, ``checkpoint.safetensors``, replaced atomically; a run that finds one continues from it and
@@ -7,32 +7,33 @@ ends, on a CPU, with the same tensors bit for bit as a run that was never interr
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from dcpi_core import bundle
-from dcpi_core.bundle.tensors import from_tensors, stored_bytes, to_tensors
-from dcpi_core.checkpoint import below, load_tensors, pack, save_tensors, unpack
+from dcpi_core.accounting import Accounts, Timing, cost_of, full_epoch_seconds
+from dcpi_core.bundle.tensors import stored_bytes
 from dcpi_core.compute import Runtime
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.context import Context, Metrics
 from dcpi_core.datasets import load as load_dataset
 from dcpi_core.datasets import load_prepared
 from dcpi_core.datasets.base import ImageDataset
-from dcpi_core.evaluation.arms import ArmPlan, plan_arms, training_set
+from dcpi_core.evaluation.arms import ArmPlan, Ingredients, plan_arms
+from dcpi_core.evaluation.controls import ControlPlan, plan_controls, plan_makings
+from dcpi_core.evaluation.label_statistics import job_statistics
 from dcpi_core.evaluation.measure import Measurement, Trial, measure
 from dcpi_core.evaluation.protocols import recipe_of
-from dcpi_core.evaluation.reporting import build_arm, build_report, random_bytes, seeds_of
+from dcpi_core.evaluation.reporting import Findings, build_arm, build_report, seeds_of
+from dcpi_core.memory import Memory, StateTypes, load_memory, save_memory
 from dcpi_core.methods.base import AnyMethod
 from dcpi_core.prepared import Assets, TrainingPlan
 from dcpi_core.privileged.base import AnyPrivilegedType
 from dcpi_core.registry import METHODS, PRIVILEGED_TYPES, Registry
 from dcpi_core.rng import Streams
-from dcpi_core.spec.errors import CheckpointError, DatasetUnavailable, TrainingDiverged
+from dcpi_core.spec.errors import DatasetUnavailable, TrainingDiverged
 from dcpi_core.spec.job import Component, JobSpec
 from dcpi_core.spec.progress import (
     Phase,
@@ -43,7 +44,7 @@ from dcpi_core.spec.progress import (
     ignore_progress,
     never_stop,
 )
-from dcpi_core.spec.report import Arm
+from dcpi_core.spec.report import Arm, LabelStatistics
 
 CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_SECONDS = 5.0
@@ -65,24 +66,6 @@ class Workplace:
     assets: Path
     data_root: Path | None = None
     dataset_file: Path | None = None
-
-
-@dataclass
-class Memory:
-    """All that a job has done so far; this is what a checkpoint holds.
-
-    ``partial`` is the state of the method or privileged type at work; ``sets`` are finished
-    condensed sets by name; ``runs`` are finished measurements.
-    """
-
-    phase: Phase = Phase.PREPARE
-    component: int = 0
-    step: int = 0
-    partial: Any = None
-    sets: dict[str, CondensedSet] = field(default_factory=dict)
-    runs: list[dict[str, Any]] = field(default_factory=list)
-    metrics: dict[str, float] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
 
 
 def run(
@@ -119,9 +102,11 @@ class _Job:
             _instance(PRIVILEGED_TYPES, component) for component in spec.privileged
         ]
         self.reporter = _Reporter(progress)
-        self.saved_at = self.phase_began = time.monotonic()
+        self.saved_at = time.monotonic()
         self.save_seconds = 0.0  # of the last checkpoint: large ones are written less often
+        self.prepared_steps = 0
         self.memory = self._load()
+        self.accounts = Accounts(self.memory, runtime)
 
     @cached_property
     def source(self) -> ImageDataset:
@@ -147,19 +132,19 @@ class _Job:
             Phase.PREPARE: self._prepare,
             Phase.BASE: self._base,
             Phase.PRIVILEGED: self._privileged,
+            Phase.CONTROLS: self._controls,
             Phase.EVALUATE: self._evaluate,
         }
         order = list(phases)
         while self.memory.phase in phases:
             phase = self.memory.phase
-            self.phase_began = time.monotonic()
             try:
                 phases[phase]()
             except Stopped:  # between steps, never inside one: what is done stays done
-                self._count_seconds()
+                self.accounts.book()
                 self._save()
                 raise
-            self._count_seconds()
+            self.accounts.book()
             later = order[order.index(phase) + 1 :]
             self.memory.phase = later[0] if later else Phase.PACKAGE
             self.memory.component, self.memory.step, self.memory.partial = 0, 0, None
@@ -171,9 +156,14 @@ class _Job:
         plans |= dict.fromkeys(self.method.needs(self.ctx))
         for kind in self.types:
             plans |= dict.fromkeys(kind.needs(self.ctx))
+        timings: list[Timing] = []
         for plan in plans:
+            began, before = time.monotonic(), self.prepared_steps
             trained = self.ctx.trained_network(plan)
+            done, seconds = self.prepared_steps - before, time.monotonic() - began
+            timings.append(Timing(plan, done, seconds))
             self.memory.metrics[f"{plan.network}_train_accuracy"] = trained.train_accuracy
+        self.memory.full_epoch_seconds = full_epoch_seconds(timings, len(self.ctx.train))
 
     def _base(self) -> None:
         method, memory, ctx = self.method, self.memory, self.ctx
@@ -184,6 +174,8 @@ class _Job:
             metrics = method.step(memory.partial, memory.step, ctx)
             self._after_step(Phase.BASE, total, metrics, self.spec.base_method.name)
         memory.sets["base"] = method.finish(memory.partial, ctx)
+        if "equal_steps" in self.spec.evaluation.controls:
+            memory.base_state = memory.partial
 
     def _privileged(self) -> None:
         memory, base, ctx = self.memory, self.memory.sets["base"], self.ctx
@@ -211,10 +203,61 @@ class _Job:
         before = self.memory.sets.get(name, base)
         self.memory.sets[name] = before.with_privileged(*before.privileged, labels)
 
+    def _controls(self) -> None:
+        memory, method = self.memory, self.method
+        makings = plan_makings(self.control_plan, method, memory.base_state, self.ctx)
+        for position in range(memory.component, len(makings)):
+            making = makings[position]
+            if memory.partial is None:
+                memory.partial = making.start()
+            total = making.last - making.first
+            while memory.step < total:
+                metrics = method.step(memory.partial, making.first + memory.step, making.ctx)
+                self._after_step(Phase.CONTROLS, total, metrics, making.name)
+            memory.sets[making.name] = method.finish(memory.partial, making.ctx)
+            memory.component, memory.step, memory.partial = position + 1, 0, None
+            self._save()
+        memory.base_state = None
+        self._describe_labels()
+
+    def _describe_labels(self) -> None:
+        sets = self.memory.sets
+        if "enriched" not in sets:
+            return
+        self.reporter(Progress(Phase.CONTROLS, 0, 1, "label statistics"))
+        assigned = sets["assigned"] if self.label_steps else None
+        found = job_statistics(sets["enriched"], assigned, self.types, self.ctx)
+        self.memory.label_statistics = [each.model_dump() for each in found]
+        self.reporter(Progress(Phase.CONTROLS, 1, 1, "label statistics"))
+
+    @cached_property
+    def label_steps(self) -> int:
+        """Steps by which the labels were learned; 0 if they were assigned."""
+        return sum(kind.total_steps(self.ctx) for kind in self.types)
+
+    @cached_property
+    def control_plan(self) -> ControlPlan:
+        """Which controls apply; known once the shipped set is finished."""
+        return plan_controls(self.spec, self.memory.sets, self.label_steps)
+
+    @cached_property
+    def arms(self) -> list[ArmPlan]:
+        """The training sets to measure; known once the controls are made."""
+        return plan_arms(
+            Ingredients(
+                base_method=self.spec.base_method.name,
+                sets=self.memory.sets,
+                learned=self.label_steps > 0,
+                types=self.types,
+                controls=self.control_plan,
+                ctx=self.ctx,
+            )
+        )
+
     def _evaluate(self) -> None:
         units = [
-            (position, network, repeat)
-            for position in range(len(self._arms()))
+            (arm, network, repeat)
+            for arm in self.arms
             for network in self.spec.evaluation.networks
             for repeat in range(self.spec.evaluation.repeats)
         ]
@@ -222,50 +265,34 @@ class _Job:
             # Students side by side; each is independent of the rest.
             group = units[self.memory.step : self.memory.step + self.runtime.side_by_side]
             found = self.runtime.map(lambda unit: self._measure(*unit), group)
-            for (position, network, repeat), result in zip(group, found, strict=True):
-                self.memory.runs.append(
-                    {
-                        "arm": self._arms()[position].name,
-                        "network": network,
-                        "repeat": repeat,
-                        "accuracy": result.accuracy,
-                        "per_class": list(result.per_class),
-                    }
-                )
+            for (arm, network, repeat), result in zip(group, found, strict=True):
+                unit = {"arm": arm.name, "network": network, "repeat": repeat}
+                self.memory.runs.append(unit | asdict(result))
             self.memory.step += len(group) - 1
             last = {"accuracy": found[-1].accuracy}
-            self._after_step(Phase.EVALUATE, len(units), last, self._arms()[group[-1][0]].title)
+            self._after_step(Phase.EVALUATE, len(units), last, group[-1][0].title)
 
-    def _measure(self, position: int, network: str, repeat: int) -> Measurement:
+    def _measure(self, arm: ArmPlan, network: str, repeat: int) -> Measurement:
         recipe = recipe_of(self.spec)
         trial = Trial(network, recipe, seeds_of(self.spec)[repeat])
-        condensed = training_set(self._arms()[position], repeat, self.ctx)
+        condensed = arm.training_set(repeat)
         return measure(trial, condensed, self.source, self.runtime, self._on_student_step)
-
-    def _arms(self) -> list[ArmPlan]:
-        sets = self.memory.sets
-        learned = any(kind.total_steps(self.ctx) for kind in self.types)
-        return plan_arms(
-            base=sets["base"],
-            tuned=sets.get("tuned"),
-            assigned=sets["assigned"] if learned else None,
-            enriched=sets.get("enriched"),
-            base_method=self.spec.base_method.name,
-        )
 
     def _package(self) -> Path:
         self.reporter(Progress(Phase.PACKAGE, 0, 1, "writing the bundle"))
         memory = self.memory
         condensed = memory.sets.get("enriched", memory.sets["base"])
-        report = build_report(
-            self.spec,
-            self._summaries(),
-            stored_bytes(condensed),
-            memory.seconds,
-            memory.metrics,
-            self.runtime,
+        findings = Findings(
+            arms=self._summaries(),
+            size=stored_bytes(condensed),
+            seconds=memory.seconds,
+            cost=cost_of(memory),
+            metrics=memory.metrics,
+            label_statistics=[LabelStatistics(**each) for each in memory.label_statistics],
+            notes=self.control_plan.notes,
         )
         directory = self.place.workspace / "bundle"
+        report = build_report(self.spec, findings, self.runtime)
         bundle.write(directory, condensed, self.spec, report)
         self.reporter(Progress(Phase.PACKAGE, 1, 1, "bundle written"))
         return directory
@@ -276,16 +303,12 @@ class _Job:
                 arm,
                 network,
                 [
-                    Measurement(run["accuracy"], tuple(run["per_class"]))
+                    Measurement.restore(run)
                     for run in self.memory.runs
                     if (run["arm"], run["network"]) == (arm.name, network)
                 ],
-                random_bytes(self.spec)
-                if arm.condensed is None
-                else stored_bytes(arm.condensed).total,
-                self.spec,
             )
-            for arm in self._arms()
+            for arm in self.arms
             for network in self.spec.evaluation.networks
         ]
 
@@ -297,10 +320,11 @@ class _Job:
         self.reporter(Progress(phase, memory.step, total, message, metrics))
         self._stop_if_asked()
         if time.monotonic() - self.saved_at > max(CHECKPOINT_SECONDS, 20 * self.save_seconds):
-            self._count_seconds()
+            self.accounts.book()
             self._save()
 
     def _on_prepare(self, step: int, total: int, what: str) -> None:
+        self.prepared_steps += 1
         self.reporter(Progress(Phase.PREPARE, step, total, what))
         self._stop_if_asked()
 
@@ -311,61 +335,16 @@ class _Job:
         if self.stop():
             raise Stopped
 
-    def _count_seconds(self) -> None:
-        now, phase = time.monotonic(), self.memory.phase.value
-        spent = self.memory.seconds.get(phase, 0.0)
-        self.memory.seconds[phase] = spent + now - self.phase_began
-        self.phase_began = now
-
     def _save(self) -> None:
-        memory, began = self.memory, time.monotonic()
-        tensors: dict[str, Tensor] = {}
-        values: dict[str, Any] = {
-            "spec": self.spec.digest(),
-            "phase": memory.phase.value,
-            "component": memory.component,
-            "step": memory.step,
-            "runs": memory.runs,
-            "metrics": memory.metrics,
-            "seconds": memory.seconds,
-            "partial": None,
-            "sets": {},
-        }
-        if memory.partial is not None:
-            found, values["partial"] = pack(memory.partial, "partial.")
-            tensors |= found
-        for name, condensed in memory.sets.items():
-            found, values["sets"][name] = to_tensors(condensed)
-            tensors |= {f"sets.{name}.{key}": value for key, value in found.items()}
-        save_tensors(self.place.workspace / CHECKPOINT, tensors, values)
+        began = time.monotonic()
+        save_memory(self.place.workspace / CHECKPOINT, self.memory, self.spec.digest())
         self.saved_at = time.monotonic()
         self.save_seconds = self.saved_at - began
 
     def _load(self) -> Memory:
-        path = self.place.workspace / CHECKPOINT
-        if not path.exists():
-            return Memory()
-        tensors, values = load_tensors(path)
-        if values["spec"] != self.spec.digest():
-            raise CheckpointError(f"{path.name} belongs to another job; use another directory")
-        memory = Memory(
-            phase=Phase(values["phase"]),
-            component=values["component"],
-            step=values["step"],
-            runs=values["runs"],
-            metrics=values["metrics"],
-            seconds=values["seconds"],
-        )
-        for name, settings in values["sets"].items():
-            own = below(f"sets.{name}.", tensors)
-            memory.sets[name] = from_tensors(own, settings)
-        if values["partial"] is not None:
-            in_privileged = memory.phase is Phase.PRIVILEGED
-            kind = (
-                self.types[memory.component].state_type if in_privileged else self.method.state_type
-            )
-            memory.partial = unpack(kind, tensors, values["partial"], "partial.")
-        return memory
+        kinds = tuple(kind.state_type for kind in self.types)
+        states = StateTypes(self.method.state_type, kinds)
+        return load_memory(self.place.workspace / CHECKPOINT, self.spec.digest(), states)
 
 
 class _Reporter:

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from dcpi_core.checkpoint import below, load_tensors, save_tensors
 from dcpi_core.compute import Runtime
 from dcpi_core.datasets.base import Split, normalise
 from dcpi_core.networks import Network, build
+from dcpi_core.ops.last_layer import errors
 from dcpi_core.rng import Streams
 from dcpi_core.spec.dataset import DatasetFacts
 from dcpi_core.spec.errors import CheckpointError
@@ -56,9 +58,19 @@ class TrainingPlan:
     def steps_per_epoch(self, num_images: int) -> int:
         return -(-num_images // self.batch_size)
 
+    def early_epochs(self, num_images: int) -> range:
+        """Epochs, counted from 0, over which the early scores EL2N and GraNd are averaged.
+
+        The first half without the first epoch, in which the network is still close to its
+        initialisation and the scores say more of the input's norm than of its difficulty. A
+        training of one epoch has only that one.
+        """
+        total = self.total_epochs(num_images)
+        return range(1, 1 + max(1, (total - 1) // 2)) if total > 1 else range(1)
+
     def digest(self, fingerprint: str) -> str:
         """Address of the result on the dataset with this fingerprint."""
-        text = json.dumps({"plan": asdict(self), "data": fingerprint, "format": 1}, sort_keys=True)
+        text = json.dumps({"plan": asdict(self), "data": fingerprint, "format": 2}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -70,6 +82,9 @@ class TrainedNetwork:
         parameters: its state dictionary.
         forgetting: (N,) times each training image went from right to wrong (Toneva et al. 2019).
         learned: (N,) whether it was ever classified correctly.
+        el2n: (N,) length of the error softmax - onehot, seen just before the image's step and
+            averaged over the early epochs (Paul et al., NeurIPS 2021).
+        grand: (N,) likewise the length of the gradient of the last linear layer.
         train_accuracy: running accuracy over the last epoch, on training data.
     """
 
@@ -77,6 +92,8 @@ class TrainedNetwork:
     parameters: dict[str, Tensor]
     forgetting: Tensor
     learned: Tensor
+    el2n: Tensor
+    grand: Tensor
     train_accuracy: float
 
     def network(self, facts: DatasetFacts, runtime: Runtime) -> Network:
@@ -97,8 +114,17 @@ class _Run:
     velocity: dict[str, Tensor]
     forgetting: Tensor
     learned: Tensor
+    el2n: Tensor  # a sum over the early epochs so far; so is the next
+    grand: Tensor
     correct_before: Tensor
     train_accuracy: float
+
+
+class _Seen(NamedTuple):
+    """Logits (n, K) and inputs (n, D) of the last layer, just before a step."""
+
+    logits: Tensor
+    inputs: Tensor
 
 
 class Assets:
@@ -127,7 +153,16 @@ class Assets:
             finished = run.epoch == plan.total_epochs(len(train))
             _save(done if finished else partial, run)
         partial.unlink(missing_ok=True)
-        return TrainedNetwork(plan, run.parameters, run.forgetting, run.learned, run.train_accuracy)
+        early = len(plan.early_epochs(len(train)))
+        return TrainedNetwork(
+            plan=plan,
+            parameters=run.parameters,
+            forgetting=run.forgetting,
+            learned=run.learned,
+            el2n=run.el2n / early,
+            grand=run.grand / early,
+            train_accuracy=run.train_accuracy,
+        )
 
 
 class _Trainer:
@@ -158,11 +193,14 @@ class _Trainer:
         steps = self.plan.steps_per_epoch(len(self.train))
         total = steps * self.plan.total_epochs(len(self.train))
         for number, index in enumerate(order.split(size)):
-            right = self._step(index)
+            seen = self._step(index)
+            right = self._right(seen, index)
             correct += int(right.sum())
             run.forgetting[index] += (run.correct_before[index] & ~right).long()
             run.correct_before[index] = right
             run.learned[index] |= right
+            if run.epoch in self.plan.early_epochs(len(self.train)):
+                self._score(seen, index)
             if on_step is not None:
                 on_step(run.epoch * steps + number + 1, total, f"training {self.plan.network}")
         run.epoch += 1
@@ -174,14 +212,26 @@ class _Trainer:
             if "momentum_buffer" in self.optimiser.state[p]
         }
 
-    def _step(self, index: Tensor) -> Tensor:
-        """One optimiser step; returns which images were right before it."""
+    def _step(self, index: Tensor) -> _Seen:
+        """One optimiser step; returns what the network said of the images before it."""
         device = self.runtime.device
         images = normalise(self.train.images[index], self.facts).to(device)
         labels = self.train.labels[index].to(device)
+        # Read first: the step changes the layers between the features and the logits.
         found, batch = gradients(self.network, images, labels, self.runtime)
+        with torch.no_grad():
+            inputs = self.network.last_inputs(batch.features)
         apply_gradients(self.parameters, self.optimiser, found)
-        return (batch.logits.argmax(1) == labels).cpu()
+        return _Seen(batch.logits.cpu(), inputs.cpu())
+
+    def _right(self, seen: _Seen, index: Tensor) -> Tensor:
+        return seen.logits.argmax(1) == self.train.labels[index]
+
+    def _score(self, seen: _Seen, index: Tensor) -> None:
+        """Add the lengths of the batch's errors and last-layer gradients to the early scores."""
+        length = errors(seen.logits, self.train.labels[index]).norm(dim=1)
+        self.run.el2n[index] += length
+        self.run.grand[index] += length * (1 + seen.inputs.double().square().sum(1)).sqrt()
 
 
 def _streams(plan: TrainingPlan) -> Streams:
@@ -200,6 +250,8 @@ def _start(plan: TrainingPlan, train: Split, facts: DatasetFacts) -> _Run:
         velocity={},
         forgetting=torch.zeros(count, dtype=torch.int64),
         learned=torch.zeros(count, dtype=torch.bool),
+        el2n=torch.zeros(count, dtype=torch.float64),
+        grand=torch.zeros(count, dtype=torch.float64),
         correct_before=torch.zeros(count, dtype=torch.bool),
         train_accuracy=0.0,
     )
@@ -209,6 +261,8 @@ def _save(path: Path, run: _Run) -> None:
     tensors = {
         "forgetting": run.forgetting,
         "learned": run.learned,
+        "el2n": run.el2n,
+        "grand": run.grand,
         "correct_before": run.correct_before,
     }
     tensors |= {f"parameters.{name}": value for name, value in run.parameters.items()}
@@ -231,6 +285,8 @@ def _load(path: Path) -> _Run | None:
         velocity=below("velocity.", tensors),
         forgetting=tensors["forgetting"],
         learned=tensors["learned"],
+        el2n=tensors["el2n"],
+        grand=tensors["grand"],
         correct_before=tensors["correct_before"],
         train_accuracy=numbers["train_accuracy"],
     )

@@ -112,10 +112,11 @@ def sgd(
 
 
 class BatchResult(NamedTuple):
-    """Loss (scalar) and logits (n, K) of a batch, detached."""
+    """Loss (scalar), logits (n, K) and features (n, F, h, w) of a batch, detached."""
 
     loss: Tensor
     logits: Tensor
+    features: Tensor
 
 
 def objective(
@@ -134,12 +135,12 @@ def objective(
 
 def _objective(
     network: Network, images: Tensor, labels: Tensor, privileged: Sequence[PrivilegedLabels]
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, StudentOutput]:
     output = student_output(network, images, [p.layer for p in privileged if p.layer])
     terms = [p.loss(output, labels) for p in privileged]
     if not any(p.replaces_hard_labels for p in privileged):
         terms.append(F.cross_entropy(output.logits, labels))
-    return torch.stack(terms).sum(), output.logits
+    return torch.stack(terms).sum(), output
 
 
 def student_output(network: Network, images: Tensor, layers: Sequence[Layer] = ()) -> StudentOutput:
@@ -173,20 +174,26 @@ def gradients(
     joint = (has_batch_norm(network) and network.training) or any(p.joint for p in privileged)
     pieces = [slice(0, len(labels))] if joint else list(runtime.chunks(len(labels)))
 
-    def of_piece(piece: slice) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+    def of_piece(piece: slice) -> tuple[tuple[Tensor, ...], BatchResult]:
         where = torch.arange(piece.start, piece.stop, device=images.device)
         batch = [p.batch(where) for p in privileged]
-        loss, logits = _objective(network, images[piece], labels[piece], batch)
+        loss, output = _objective(network, images[piece], labels[piece], batch)
         loss = loss * (len(where) / len(labels))
         found = torch.autograd.grad(loss, parameters, materialize_grads=True)
-        return found, loss.detach(), logits.detach()
+        result = BatchResult(loss.detach(), output.logits.detach(), output.features.detach())
+        return found, result
 
     parts = runtime.map(of_piece, pieces)
     total = [
         torch.stack(same).sum(0) if len(same) > 1 else same[0] for same in _by_parameter(parts)
     ]
-    loss = torch.stack([loss for _, loss, _ in parts]).sum()
-    return total, BatchResult(loss, torch.cat([logits for _, _, logits in parts]))
+    results = [result for _, result in parts]
+    whole = BatchResult(
+        torch.stack([result.loss for result in results]).sum(),
+        torch.cat([result.logits for result in results]),
+        torch.cat([result.features for result in results]),
+    )
+    return total, whole
 
 
 def apply_gradients(
@@ -199,9 +206,9 @@ def apply_gradients(
 
 
 def _by_parameter(
-    parts: Sequence[tuple[tuple[Tensor, ...], Tensor, Tensor]],
+    parts: Sequence[tuple[tuple[Tensor, ...], BatchResult]],
 ) -> Iterator[tuple[Tensor, ...]]:
-    return zip(*(found for found, _, _ in parts), strict=True)
+    return zip(*(found for found, _ in parts), strict=True)
 
 
 @torch.no_grad()

@@ -16,9 +16,9 @@ REQUEST: dict[str, Any] = {
     "pi_type": "feature",
     "name": "demo",
     "options": {
-        "base": {"iterations": 80},
-        "pi": {"feature": {"teacher_min_steps": 300}},
-        "evaluation": {"repeats": 3, "epochs": 150},
+        "base": {"iterations": 50},
+        "pi": {"feature": {"teacher_min_steps": 150}},
+        "evaluation": {"repeats": 3, "epochs": 100},
     },
 }
 

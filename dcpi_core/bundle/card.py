@@ -4,10 +4,12 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from dcpi_core.bundle.markdown import indented, listing, plain
+from dcpi_core.bundle.measured import measured_sections
 from dcpi_core.registry import METHODS, PRIVILEGED_TYPES, Registry
 from dcpi_core.spec.errors import UnknownName
 from dcpi_core.spec.manifest import ComponentInfo, Manifest, Privileged
-from dcpi_core.spec.report import Arm, Report
+from dcpi_core.spec.report import Report
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
@@ -29,10 +31,10 @@ def render_card(manifest: Manifest, report: Report) -> str:
     """The text of ``README.md``."""
     sections = [
         _front_matter(manifest),
-        f"# {_plain(manifest.name)}",
+        f"# {plain(manifest.name)}",
         _summary(manifest),
         "![condensed images](previews/grid.png)",
-        "## Accuracy\n\n" + _accuracy(report),
+        *measured_sections(manifest, report),
         "## Bytes\n\n" + _bytes(manifest),
         "## How to train on it\n\n" + _training(manifest),
         "## How it was made\n\n" + _making(manifest),
@@ -64,44 +66,14 @@ def _front_matter(manifest: Manifest) -> str:
 def _summary(manifest: Manifest) -> str:
     budget, source = manifest.budget, manifest.source
     kind = "learned" if manifest.images.learned else "selected original"
-    privileged = _listing([part.type for part in manifest.privileged])
+    privileged = listing([part.type for part in manifest.privileged])
     tail = f", with {privileged} labels as privileged information" if privileged else ""
     return (
         f"{budget.num_images:,} {kind} images ({budget.images_per_class} per class, "
         f"{100 * budget.effective_fraction:.3g} % of {source.num_train:,}) that stand for the "
-        f"training set of {_plain(source.title)}{tail}. A network trained on them alone should "
+        f"training set of {plain(source.title)}{tail}. A network trained on them alone should "
         "come as close as possible to one trained on everything."
     )
-
-
-def _accuracy(report: Report) -> str:
-    head = "| training set | network | images | bytes | accuracy (%) | std | n | runs (%) |\n"
-    rule = "|---|---|---:|---:|---:|---:|---:|---|\n"
-    rows = "\n".join(_arm_row(arm) for arm in report.arms)
-    note = (
-        f"\n\nTop-1 on {report.num_test:,} test images after the last epoch. Protocol "
-        f"`{report.protocol}`, {report.epochs} epochs; std is the sample standard deviation; arms "
-        "share their seeds, run by run."
-    )
-    return head + rule + rows + note + _differences(report)
-
-
-def _arm_row(arm: Arm) -> str:
-    runs = " ".join(f"{100 * run:.2f}" for run in arm.runs)
-    std = f"{100 * arm.std:.2f}" if arm.n > 1 else "-"
-    cells = [_plain(arm.title), arm.network, f"{arm.num_images:,}", f"{arm.train_bytes:,}"]
-    return f"| {' | '.join(cells)} | {100 * arm.mean:.2f} | {std} | {arm.n} | {runs} |"
-
-
-def _differences(report: Report) -> str:
-    lines = []
-    for item in report.differences:
-        error = "" if item.standard_error is None else f" ± {100 * item.standard_error:.2f}"
-        lines.append(
-            f"- {item.arm} against {item.against} ({item.network}): "
-            f"{100 * item.mean:+.2f}{error} points (paired, standard error, n = {item.n})"
-        )
-    return "\n\n" + "\n".join(lines) if lines else ""
 
 
 def _bytes(manifest: Manifest) -> str:
@@ -174,7 +146,7 @@ def _labels(parts: Iterable[Privileged]) -> list[str]:
 
 def _component(part: ComponentInfo, registry: Registry[Any]) -> str:
     try:
-        source = f" ({_plain(registry.get(part.name).source)})"
+        source = f" ({plain(registry.get(part.name).source)})"
     except UnknownName:
         source = ""
     return f"`{part.name}`{source} with {_options(part.options)}"
@@ -183,26 +155,26 @@ def _component(part: ComponentInfo, registry: Registry[Any]) -> str:
 def _options(options: dict[str, Any]) -> str:
     if not options:
         return "no options"
-    return ", ".join(f"`{key}` = {_plain(json.dumps(value))}" for key, value in options.items())
+    return ", ".join(f"`{key}` = {plain(json.dumps(value))}" for key, value in options.items())
 
 
 def _licence(manifest: Manifest) -> str:
     source = manifest.source
-    name = _plain(source.license.name)
+    name = plain(source.license.name)
     link = f" ({source.license.url})" if source.license.url else ""
-    text = f"Source: {_plain(source.title)}, licence: {name}{link}. "
+    text = f"Source: {plain(source.title)}, licence: {name}{link}. "
     text += _REDISTRIBUTION[source.license.redistributable]
     if not manifest.images.learned:
         text += " The images here are originals of the source, so its licence is theirs."
     if source.citation:
         # Indented, not fenced: no content can end an indented block early.
-        text += "\n\nCite the source:\n\n" + _indented(source.citation)
+        text += "\n\nCite the source:\n\n" + indented(source.citation)
     return text
 
 
 def _limits(manifest: Manifest, report: Report) -> str:
     lines = [
-        f"- Measured with {_listing(sorted({arm.network for arm in report.arms}))} only; other "
+        f"- Measured with {listing(sorted({arm.network for arm in report.arms}))} only; other "
         "networks and other tasks may gain less.",
         "- Not for conclusions about the people or things pictured: condensation keeps what "
         "separates the classes and may amplify biases of the source.",
@@ -213,25 +185,4 @@ def _limits(manifest: Manifest, report: Report) -> str:
             f"({manifest.images.value_range[0]:.2f} to {manifest.images.value_range[1]:.2f} in "
             "normalised units); the previews are clamped, so train on `data.safetensors`."
         )
-    return "\n".join([*lines, *(f"- {_plain(note)}" for note in report.notes)])
-
-
-def _plain(text: str) -> str:
-    """``text`` on one line with nothing that Markdown or HTML would act on."""
-    for character in "\\`*_[]<>|#":
-        text = text.replace(character, f"\\{character}")
-    return " ".join(text.split())
-
-
-def _indented(text: str) -> str:
-    return "\n".join("    " + line for line in text.strip().splitlines())
-
-
-def _listing(names: Sequence[str]) -> str:
-    return (
-        names[0]
-        if len(names) == 1
-        else ", ".join(names[:-1]) + " and " + names[-1]
-        if names
-        else ""
-    )
+    return "\n".join([*lines, *(f"- {plain(note)}" for note in report.notes)])

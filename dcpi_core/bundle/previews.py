@@ -35,6 +35,12 @@ BARS: dict[str, Colour] = {
     "tuned": (74, 116, 170),
     "assigned": (230, 176, 92),
     "privileged": (38, 130, 112),
+    # Controls: blue for the base method with more of something, green for labels on other terms.
+    "equal_bytes": (158, 190, 224),
+    "equal_steps": (158, 190, 224),
+    "random_privileged": (142, 192, 180),
+    "permuted": (142, 192, 180),
+    "noise": (142, 192, 180),
 }
 
 
@@ -166,7 +172,7 @@ def _grid_note(total: int, rows: Sequence[Pixels], facts: DatasetFacts) -> str:
 class _Chart:
     """Horizontal bars on an accuracy axis that starts at zero."""
 
-    width, top, row, label_right, right = 760, 84, 46, 232, 118
+    width, top, row, label_right, right = 800, 84, 46, 272, 118
 
     def __init__(self, arms: Sequence[Arm], scale: int) -> None:
         self.scale = scale
@@ -192,7 +198,7 @@ class _Chart:
         """One arm: title, bar, whisker, runs and figures."""
         middle = self.top + (position + 0.5) * self.row
         self.text(
-            draw, (self.label_right - 12, middle), _short(arm.title, 30), INK, 13, anchor="rm"
+            draw, (self.label_right - 12, middle), _short(arm.title, 36), INK, 13, anchor="rm"
         )
         mean = self._x(arm.mean)
         self._shape(draw, (self._x(0), middle - 12, mean, middle + 12), BARS[arm.name])

@@ -1,26 +1,53 @@
 """One measurement: train one student on one set with one seed, test it on the whole test set."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from dcpi_core.compute import Runtime
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.datasets.base import ImageDataset, normalise
+from dcpi_core.evaluation.scoring import confusion_matrix, expected_calibration_error
 from dcpi_core.networks import Network, build
 from dcpi_core.rng import Streams
 from dcpi_core.spec.dataset import DatasetFacts
 from dcpi_core.training import OnStep, Recipe, fit, predict
 
 TEST_BATCH = 1024
+CONFUSION_CLASSES = 20
+"""A confusion matrix grows with the square of the classes, and nobody reads a large one."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Last-epoch accuracy on the test set, in [0, 1], overall and for each class."""
+    """What one student got right on the test set after its last epoch.
+
+    Attributes:
+        accuracy: in [0, 1].
+        per_class: accuracy on each class.
+        calibration_error: expected calibration error, see ``scoring``.
+        confusion: counts, row the true class, column the predicted one; none where there are more
+            than ``CONFUSION_CLASSES`` classes.
+    """
 
     accuracy: float
     per_class: tuple[float, ...]
+    calibration_error: float
+    confusion: tuple[tuple[int, ...], ...] | None
+
+    @classmethod
+    def restore(cls, values: Mapping[str, Any]) -> "Measurement":
+        """From JSON, the inverse of ``dataclasses.asdict``."""
+        confusion = values["confusion"]
+        return cls(
+            accuracy=values["accuracy"],
+            per_class=tuple(values["per_class"]),
+            calibration_error=values["calibration_error"],
+            confusion=None if confusion is None else tuple(tuple(row) for row in confusion),
+        )
 
 
 @dataclass(frozen=True)
@@ -53,15 +80,23 @@ def fresh_student(network: str, facts: DatasetFacts, streams: Streams) -> Networ
 
 
 def accuracy(network: Network, source: ImageDataset, runtime: Runtime | None = None) -> Measurement:
-    """Accuracy of a trained network on the test split; moves it to the runtime's device."""
+    """Test a trained network on the test split; moves it to the runtime's device."""
     runtime = runtime or Runtime.choose()
     network.to(runtime.device)
     batches = (normalise(images, source.facts) for images in source.test.images.split(TEST_BATCH))
     found = predict(network, batches, runtime)
-    predicted = torch.cat([logits.argmax(1).cpu() for _, logits in found])
-    right = (predicted == source.test.labels).double()
-    per_class = tuple(
-        float(right[source.test.labels == label].mean())
-        for label in range(source.facts.num_classes)
-    )
-    return Measurement(float(right.mean()), per_class)
+    return measurement_of(torch.cat([logits.cpu() for _, logits in found]), source.test.labels)
+
+
+def measurement_of(logits: Tensor, labels: Tensor) -> Measurement:
+    """Every score of a student from its logits (n, K) on test images with these labels (n,)."""
+    num_classes = logits.shape[1]
+    predicted = logits.argmax(1)
+    right = (predicted == labels).double()
+    per_class = tuple(float(right[labels == label].mean()) for label in range(num_classes))
+    confusion = None
+    if num_classes <= CONFUSION_CLASSES:
+        counts = confusion_matrix(predicted, labels, num_classes)
+        confusion = tuple(tuple(row) for row in counts.tolist())
+    error = expected_calibration_error(torch.softmax(logits.double(), 1), labels)
+    return Measurement(float(right.mean()), per_class, error, confusion)

@@ -1,7 +1,8 @@
 """From raw measurements to the report."""
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
 import torch
@@ -12,7 +13,17 @@ from dcpi_core.evaluation.arms import ArmPlan
 from dcpi_core.evaluation.measure import Measurement
 from dcpi_core.rng import Streams
 from dcpi_core.spec.job import JobSpec
-from dcpi_core.spec.report import Arm, ByteCount, Difference, Environment, Report
+from dcpi_core.spec.report import (
+    Arm,
+    ByteCount,
+    Cost,
+    Difference,
+    Environment,
+    LabelStatistics,
+    Report,
+)
+
+Matrix = tuple[tuple[int, ...], ...]
 
 
 def seeds_of(spec: JobSpec) -> tuple[int, ...]:
@@ -23,47 +34,65 @@ def seeds_of(spec: JobSpec) -> tuple[int, ...]:
     )
 
 
-def build_arm(
-    plan: ArmPlan, network: str, found: Sequence[Measurement], train_bytes: int, spec: JobSpec
-) -> Arm:
+def build_arm(plan: ArmPlan, network: str, found: Sequence[Measurement]) -> Arm:
     """Summarise the runs of one arm and student."""
+    by_class = tuple(fmean(own) for own in zip(*(m.per_class for m in found), strict=True))
     return Arm(
         name=plan.name,
         title=plan.title,
         network=network,
-        num_images=spec.num_images,
-        train_bytes=train_bytes,
+        num_images=plan.num_images,
+        train_bytes=plan.train_bytes,
         runs=tuple(m.accuracy for m in found),
-        per_class=tuple(
-            fmean(values) for values in zip(*(m.per_class for m in found), strict=True)
-        ),
+        per_class=by_class,
+        worst_class=by_class.index(min(by_class)),
+        worst_class_runs=tuple(min(m.per_class) for m in found),
+        calibration_errors=tuple(m.calibration_error for m in found),
+        confusion=_summed([m.confusion for m in found if m.confusion is not None]),
     )
+
+
+def _summed(matrices: Sequence[Matrix]) -> Matrix | None:
+    """Their sum, cell by cell; None if there are none."""
+    if not matrices:
+        return None
+    return tuple(
+        tuple(sum(cells) for cells in zip(*rows, strict=True))
+        for rows in zip(*matrices, strict=True)
+    )
+
+
+PAIRS: tuple[tuple[str, str, str], ...] = (
+    ("base", "random", "what the choice or synthesis of the images is worth"),
+    ("assigned", "base", "what directly assigned labels are worth"),
+    ("privileged", "base", "what the labels are worth"),
+    ("tuned", "base", "what tuning the images is worth without their labels"),
+    ("privileged", "assigned", "what learning the labels is worth"),
+    ("privileged", "tuned", "what the labels are worth beside the tuning of the images"),
+    ("privileged", "random", "what the whole set is worth"),
+    ("equal_steps", "base", "what as many further steps on the images are worth"),
+    ("privileged", "equal_steps", "labels against further steps on the images"),
+    ("equal_bytes", "base", "what more images are worth"),
+    ("privileged", "equal_bytes", "labels against more images of the same bytes"),
+    ("random_privileged", "random", "what labels are worth on random images"),
+    ("privileged", "random_privileged", "what the images are worth once all have labels"),
+    ("privileged", "permuted", "what it is worth that labels belong to their class"),
+    ("noise", "assigned", "what moving the labels at random does"),
+    ("privileged", "noise", "learning the labels against moving them at random as far"),
+)
+"""Which arm is compared with which, and what the difference tells."""
 
 
 def differences(arms: Sequence[Arm]) -> tuple[Difference, ...]:
-    """Every arm against random images, and everything with labels against the base alone."""
-    pairs = (
-        ("base", "random"),
-        ("assigned", "base"),
-        ("privileged", "base"),
-        ("tuned", "base"),
-        ("privileged", "assigned"),
-        ("privileged", "tuned"),
-        ("privileged", "random"),
-    )
+    """Every comparison of ``PAIRS`` whose two arms were measured, network by network."""
     networks = dict.fromkeys(arm.network for arm in arms)
     by_key: dict[tuple[str, str], Arm] = {(arm.name, arm.network): arm for arm in arms}
     return tuple(
-        Difference.between(by_key[name, network], by_key[against, network])
+        Difference.between(by_key[name, network], by_key[against, network], tells)
         for network in networks
-        for name, against in pairs
+        for name, against, tells in PAIRS
         if (name, network) in by_key and (against, network) in by_key
     )
-
-
-def random_bytes(spec: JobSpec) -> int:
-    """Bytes of as many images as float32 with their labels: the random arm is stored alike."""
-    return spec.num_images * (4 * spec.dataset.image_bytes + 8)
 
 
 def environment(runtime: Runtime) -> Environment:
@@ -79,24 +108,33 @@ def environment(runtime: Runtime) -> Environment:
     )
 
 
-def build_report(
-    spec: JobSpec,
-    arms: Sequence[Arm],
-    size: ByteCount,
-    seconds: dict[str, float],
-    metrics: dict[str, float],
-    runtime: Runtime,
-) -> Report:
+@dataclass(frozen=True)
+class Findings:
+    """Everything a job found out, ready to be reported."""
+
+    arms: Sequence[Arm]
+    size: ByteCount
+    seconds: Mapping[str, float]
+    cost: Cost
+    metrics: Mapping[str, float]
+    label_statistics: Sequence[LabelStatistics]
+    notes: Sequence[str]
+
+
+def build_report(spec: JobSpec, found: Findings, runtime: Runtime) -> Report:
     """The complete report of a job."""
     return Report(
         protocol=spec.evaluation.protocol,
         epochs=spec.evaluation.epochs,
         seeds=seeds_of(spec),
         num_test=spec.dataset.num_test,
-        arms=tuple(arms),
-        differences=differences(arms),
-        bytes=size,
-        seconds={name: round(value, 3) for name, value in seconds.items()},
-        metrics=metrics,
+        arms=tuple(found.arms),
+        differences=differences(found.arms),
+        bytes=found.size,
+        seconds={name: round(value, 3) for name, value in found.seconds.items()},
+        cost=found.cost,
+        metrics=dict(found.metrics),
+        label_statistics=tuple(found.label_statistics),
         environment=environment(runtime),
+        notes=tuple(found.notes),
     )

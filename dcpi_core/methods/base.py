@@ -32,7 +32,11 @@ class Method(Protocol[State]):
         ...
 
     def step(self, state: State, number: int, ctx: Context) -> Metrics:
-        """Do step ``number`` (from 0), changing only ``state``."""
+        """Do step ``number`` (from 0), changing only ``state``.
+
+        A method with the option ``iterations`` can be called on, past ``total_steps``: the report
+        compares learned labels with as many further steps on the images.
+        """
         ...
 
     def finish(self, state: State, ctx: Context) -> CondensedSet:

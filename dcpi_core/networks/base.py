@@ -117,6 +117,14 @@ class Network(nn.Module):
         logits: Tensor = self.classifier(last.flatten(1))
         return logits
 
+    def last_inputs(self, features: Tensor) -> Tensor:
+        """What the last linear layer reads, (B, D), from the features (B, F, h, w)."""
+        flat = features.flatten(1)
+        if not isinstance(self.classifier, nn.Sequential):
+            return flat
+        read: Tensor = self.classifier[:-1](flat)
+        return read
+
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, K) of images (B, C, H, W)."""
         return self.classify(self.features(x))

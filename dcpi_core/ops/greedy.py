@@ -44,7 +44,7 @@ def k_center(features: Tensor, count: int, first: int) -> Tensor:
         chosen = rows.matrix[centre].contiguous()
         distances = torch.addmv(rows.squares, rows.matrix, chosen, alpha=-2)
         torch.minimum(nearest, distances.add_(rows.squares[centre]), out=nearest)
-        picked.append(_first(nearest >= nearest.max() - tolerance))
+        picked.append(first_true(nearest >= nearest.max() - tolerance))
     return torch.tensor(picked, device=features.device)
 
 
@@ -72,7 +72,7 @@ def herding(features: Tensor, count: int) -> Tensor:
         # Up to a constant the squared length of (total + row).
         scores = torch.addmv(squares, rows.matrix, total.to(rows.matrix.dtype), alpha=2)
         tolerance = rows.tolerance(torch.maximum(rows.longest, total.norm()))
-        picked.append(_first(scores <= scores.min() + tolerance))
+        picked.append(first_true(scores <= scores.min() + tolerance))
         squares[picked[-1]] = torch.inf  # taken
         total += rows.matrix[picked[-1]]
     return torch.tensor(picked, device=features.device)
@@ -109,6 +109,6 @@ def _centred(features: Tensor, count: int) -> _Rows:
     return _Rows(matrix, squares, squares.max().sqrt())
 
 
-def _first(equal: Tensor) -> int:
+def first_true(equal: Tensor) -> int:
     """The lowest index at which a mask is true."""
     return int(equal.to(torch.uint8).argmax())

@@ -12,8 +12,9 @@ from pydantic import Field
 
 from dcpi_core.spec.base import Record
 from dcpi_core.spec.catalog import Catalog, load_catalog
+from dcpi_core.spec.controls import images_per_class_in, iterates, label_steps, updates_of
 from dcpi_core.spec.job import Component, JobSpec
-from dcpi_core.spec.rules import facts_at_size
+from dcpi_core.spec.rules import facts_at_size, tunes_images
 
 FLOPS_PER_SECOND = {"cpu": (4e10, 3e11), "cuda": (5e12, 3e13)}
 """Slow and fast effective rates: two CPU cores, one large GPU (Winograd counted as direct)."""
@@ -46,7 +47,7 @@ def estimate(spec: JobSpec, catalog: Catalog | None = None) -> Estimate:
     sizes = _bytes(spec, catalog)
     known = all(component.name in sizes for component in spec.privileged)
     plain, total = sizes["images"] + sizes["labels"], sum(sizes.values())
-    work = _flops(spec, catalog)
+    work = _flops(spec, sum(sizes.values()), catalog)
     return Estimate(
         images_per_class=spec.images_per_class,
         num_images=spec.num_images,
@@ -94,38 +95,42 @@ def _label_bytes(component: Component, shape: Sequence[int]) -> int:
     return int(kept * _POOLED[component.name](shape)) * _BYTES[options["storage"]] + extra
 
 
-def _flops(spec: JobSpec, catalog: Catalog) -> float:
+GRADIENT_MATCHING = {"real": TRAIN_PASSES, "synthetic": SECOND_ORDER_PASSES}
+"""Forward passes that one image of an update costs; other methods say theirs in the catalogue."""
+
+
+def _flops(spec: JobSpec, total_bytes: int, catalog: Catalog) -> float:
+    """Operations in all; ``total_bytes`` of the shipped set say how large the controls are."""
+    base, count = spec.base_method, spec.num_images
+    controls = _control_images(spec, total_bytes)
+    own = catalog.method(base.name).facts.get("passes", GRADIENT_MATCHING)
+    steps = sum(map(label_steps, spec.privileged))
+    passes = _loop_passes(base.options, updates_of(base), count, own, spec)
+    for component in spec.privileged:
+        updates = label_steps(component)
+        passes += _loop_passes(component.options, updates, count, GRADIENT_MATCHING, spec)
+    for name, updates in (("equal_steps", steps), ("equal_bytes", updates_of(base))):
+        if name in controls:
+            passes += _loop_passes(base.options, updates, controls[name], own, spec)
+    passes += TRAIN_PASSES * _real_images_seen(spec)
+    arms = [*_arm_images(spec), *controls.values()]
     forward = _forward_flops(spec.network, spec, catalog)
-    method = catalog.method(spec.base_method.name)
-    total = _loop_flops(spec.base_method.options, spec, forward, method.facts.get("passes"))
-    total += sum(
-        _loop_flops(component.options, spec, forward)
-        for component in spec.privileged
-        if component.options.get("learning") == "gradient_matching"
-    )
-    total += forward * TRAIN_PASSES * _real_images_seen(spec)
-    return total + _evaluation_flops(spec, catalog)
+    return forward * passes + _evaluation_flops(spec, arms, catalog)
 
 
-def _loop_flops(
-    options: dict[str, Any], spec: JobSpec, forward: float, passes: dict[str, int] | None = None
+def _loop_passes(
+    options: dict[str, Any], updates: int, images: int, passes: dict[str, int], spec: JobSpec
 ) -> float:
-    """Matching: real and synthetic images of every update, and training between updates.
-
-    ``passes`` says how many forward passes one image costs; gradient matching is the default.
-    """
-    if "iterations" not in options:
+    """Forward passes of real and synthetic images in updates, and of training between them."""
+    if not updates:
         return 0.0
-    passes = passes or {"real": TRAIN_PASSES, "synthetic": SECOND_ORDER_PASSES}
-    loops = int(options.get("outer_loops", 1))
-    updates = int(options["iterations"]) * loops
     real = int(options["real_batch"]) * spec.dataset.num_classes * passes["real"]
-    synthetic = spec.num_images * passes["synthetic"] * _tiles(options)
-    trainings = int(options["iterations"]) * (loops - 1) * int(options.get("inner_epochs", 0))
-    between = trainings * spec.num_images * TRAIN_PASSES
+    synthetic = images * passes["synthetic"] * _tiles(options)
+    loops = int(options.get("outer_loops", 1))
+    trainings = updates * (loops - 1) / loops * int(options.get("inner_epochs", 0))
     batches = int(options.get("networks_trained", 0)) * int(options.get("training_steps", 0))
-    between += updates * batches * 256 * TRAIN_PASSES
-    return forward * (updates * (real + synthetic) + between)
+    between = trainings * images + updates * batches * 256
+    return updates * (real + synthetic) + between * TRAIN_PASSES
 
 
 def _tiles(options: dict[str, Any]) -> int:
@@ -148,15 +153,38 @@ def _real_images_seen(spec: JobSpec) -> int:
     return sum(epochs for epochs, _ in plans) * spec.dataset.num_train
 
 
-def _evaluation_flops(spec: JobSpec, catalog: Catalog) -> float:
-    learned = any(c.options.get("learning") == "gradient_matching" for c in spec.privileged)
-    arms = 2 + bool(spec.privileged) + learned
-    total = 0.0
-    for network in spec.evaluation.networks:
-        images = spec.num_images * _tiles(spec.base_method.options)
-        seen = images * (spec.evaluation.epochs + 1) * TRAIN_PASSES + spec.dataset.num_test
-        total += _forward_flops(network, spec, catalog) * seen
-    return total * arms * spec.evaluation.repeats
+def _arm_images(spec: JobSpec) -> list[int]:
+    """Images of every arm that is no control."""
+    learned = any(map(label_steps, spec.privileged))
+    tuned = any(map(tunes_images, spec.privileged))
+    plain = 1 + bool(spec.privileged) + learned + tuned
+    return [spec.num_images, *[spec.num_images * _tiles(spec.base_method.options)] * plain]
+
+
+def _control_images(spec: JobSpec, total_bytes: int) -> dict[str, int]:
+    """Images of every control that applies, as far as the spec alone can tell."""
+    count, learned = spec.num_images, any(map(label_steps, spec.privileged))
+    per_class = images_per_class_in(total_bytes, spec.dataset)
+    replacing = all(component.name == "soft" for component in spec.privileged)
+    applies = {
+        "equal_bytes": per_class > spec.images_per_class,
+        "equal_steps": learned and iterates(spec.base_method),
+        "random_privileged": True,
+        "permuted": not replacing,
+        "noise": learned,
+    }
+    found: dict[str, int] = {name: count for name in spec.evaluation.controls if applies[name]}
+    if "equal_bytes" in found:
+        found["equal_bytes"] = per_class * spec.dataset.num_classes
+    return found if spec.privileged else {}
+
+
+def _evaluation_flops(spec: JobSpec, images: Sequence[int], catalog: Catalog) -> float:
+    """Students trained on sets of this many images each, and tested."""
+    passes = (spec.evaluation.epochs + 1) * TRAIN_PASSES
+    seen = sum(images) * passes + len(images) * spec.dataset.num_test
+    forward = sum(_forward_flops(name, spec, catalog) for name in spec.evaluation.networks)
+    return forward * seen * spec.evaluation.repeats
 
 
 def _forward_flops(network: str, spec: JobSpec, catalog: Catalog) -> float:

@@ -13,6 +13,9 @@ from dcpi_core.spec.protocols import Protocol
 FORMAT: Final = "dcpi-job/1"
 NO_PRIVILEGED = "none"
 
+Control = Literal["equal_bytes", "equal_steps", "random_privileged", "permuted", "noise"]
+"""A comparison that a sceptic would ask for; docs/protocols.md describes each."""
+
 Ratio = Annotated[float, Field(strict=True)]
 """A number, not true or false."""
 
@@ -38,6 +41,15 @@ class EvaluationOptions(Options):
         ge=1,
         le=5000,
         description="epochs on the condensed set; default: the protocol's, 1000 for dsa, else 300",
+    )
+    controls: tuple[Control, ...] = Field(
+        ("equal_bytes",),
+        max_length=16,
+        description="further training sets to compare with. equal_bytes: the base method with as "
+        "many images as fit in the bytes of the shipped set; equal_steps: the base method with as "
+        "many further steps as the labels got; random_privileged: random images with assigned "
+        "labels; permuted: labels exchanged between classes; noise: assigned labels moved at "
+        "random as far as learning moved them. One that does not apply is left out with a note",
     )
 
 
@@ -83,12 +95,16 @@ class Component(Record):
 
 
 class EvaluationSpec(Record):
-    """``EvaluationOptions`` with the students filled in."""
+    """``EvaluationOptions`` with the students filled in, each control once, in one order.
+
+    A spec written before there were controls asks for none.
+    """
 
     protocol: Protocol
     networks: tuple[Name, ...]
     repeats: int
     epochs: int
+    controls: tuple[Control, ...] = ()
 
 
 class JobSpec(Record):

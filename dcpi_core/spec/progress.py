@@ -12,6 +12,7 @@ class Phase(StrEnum):
     PREPARE = "prepare"
     BASE = "base"
     PRIVILEGED = "privileged"
+    CONTROLS = "controls"
     EVALUATE = "evaluate"
     PACKAGE = "package"
 

@@ -7,8 +7,14 @@ from typing import Final, Literal
 from pydantic import Field
 
 from dcpi_core.spec.base import Record
+from dcpi_core.spec.job import Control
 
 FORMAT: Final = "dcpi-report/1"
+
+
+ArmName = Literal["random", "base", "tuned", "assigned", "privileged"] | Control
+LabelStage = Literal["assigned", "shipped"]
+Verdict = Literal["too discriminative", "balanced", "too diverse"]
 
 
 class Arm(Record):
@@ -16,15 +22,27 @@ class Arm(Record):
 
     ``runs`` are last-epoch test accuracies in [0, 1], run i with seed i of the report, so that the
     arms of a report are paired. ``std`` is the sample standard deviation (n - 1), 0 for one run.
+
+    Attributes:
+        per_class: accuracy on each class, mean over the runs.
+        worst_class: the class with the lowest of these; the first of several.
+        worst_class_runs: the lowest accuracy on any class, run by run.
+        calibration_errors: expected calibration error (15 bins) of each run.
+        confusion: test images by true class (row) and predicted class (column), summed over the
+            runs; none for more than 20 classes.
     """
 
-    name: Literal["random", "base", "tuned", "assigned", "privileged"]
+    name: ArmName
     title: str
     network: str
     num_images: int
     train_bytes: int
     runs: tuple[float, ...] = Field(min_length=1)
     per_class: tuple[float, ...]
+    worst_class: int | None = None
+    worst_class_runs: tuple[float, ...] = ()
+    calibration_errors: tuple[float, ...] = ()
+    confusion: tuple[tuple[int, ...], ...] | None = None
 
     @property
     def n(self) -> int:
@@ -40,7 +58,10 @@ class Arm(Record):
 
 
 class Difference(Record):
-    """Mean paired difference between two arms, in accuracy, with its standard error."""
+    """Mean paired difference between two arms, in accuracy, with its standard error.
+
+    ``tells`` says in words what the difference measures.
+    """
 
     arm: str
     against: str
@@ -48,9 +69,10 @@ class Difference(Record):
     mean: float
     standard_error: float | None
     n: int
+    tells: str = ""
 
     @classmethod
-    def between(cls, arm: Arm, against: Arm) -> "Difference":
+    def between(cls, arm: Arm, against: Arm, tells: str = "") -> "Difference":
         """Compare two arms run by run; the seeds are the same."""
         deltas = [a - b for a, b in zip(arm.runs, against.runs, strict=True)]
         error = stdev(deltas) / math.sqrt(len(deltas)) if len(deltas) > 1 else None
@@ -61,6 +83,7 @@ class Difference(Record):
             mean=fmean(deltas),
             standard_error=error,
             n=len(deltas),
+            tells=tells,
         )
 
 
@@ -74,6 +97,56 @@ class ByteCount(Record):
     @property
     def total(self) -> int:
         return self.images + self.labels + sum(self.privileged.values())
+
+
+class LabelStatistics(Record):
+    """How discriminative and how diverse labels are; ``docs/protocols.md`` defines each number.
+
+    Attributes:
+        stage: ``shipped``, or ``assigned`` for what learned labels started from.
+        transfer: accuracy in [0, 1] at which class means of the labels recognise the teacher's
+            output for real training images outside the set.
+        real_transfer: the same for class means of as many real images' own labels.
+        fisher_ratio: scatter between classes over scatter within; none at one image per class.
+        effective_rank: of the centred labels, at most ``largest_rank``.
+        real_effective_rank: the same for as many real images' labels.
+        within_class_distance: mean over pairs of a class, relative to the mean norm.
+        drift: how far learning moved the labels, relative to their size; none if it did not run.
+    """
+
+    kind: str
+    stage: LabelStage
+    transfer: float | None = None
+    real_transfer: float | None = None
+    fisher_ratio: float | None
+    effective_rank: float
+    real_effective_rank: float | None = None
+    largest_rank: int
+    within_class_distance: float | None
+    drift: float | None
+    verdict: Verdict | None = None
+
+
+class Cost(Record):
+    """What the job took, beyond the wall seconds of its phases.
+
+    Attributes:
+        device_seconds: by phase, between events on the GPU; empty without one.
+        peak_memory_bytes: largest resident memory of the process so far.
+        peak_device_memory_bytes: largest memory allocated on the GPU.
+        full_epoch_seconds: wall seconds of one epoch on the whole training data with the network
+            used for condensing, as measured while this job trained its teachers and proxies; none
+            where it found them ready.
+        full_epochs: epochs on the whole training data that take as long as this condensed set
+            took to make, evaluation and controls not counted. Training on the whole data for
+            longer than that is what the set saves, for every network trained on it.
+    """
+
+    device_seconds: dict[str, float]
+    peak_memory_bytes: int
+    peak_device_memory_bytes: int | None
+    full_epoch_seconds: float | None
+    full_epochs: float | None
 
 
 class Environment(Record):
@@ -100,7 +173,9 @@ class Report(Record):
     differences: tuple[Difference, ...]
     bytes: ByteCount
     seconds: dict[str, float]
+    cost: Cost | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
+    label_statistics: tuple[LabelStatistics, ...] = ()
     environment: Environment
     notes: tuple[str, ...] = ()
 

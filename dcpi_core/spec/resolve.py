@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from dcpi_core.spec.budget import check_images_per_class, images_per_class_of
 from dcpi_core.spec.catalog import Catalog, CatalogEntry, load_catalog
@@ -11,6 +11,7 @@ from dcpi_core.spec.errors import FieldProblem, InvalidInput
 from dcpi_core.spec.job import (
     NO_PRIVILEGED,
     Component,
+    Control,
     EvaluationSpec,
     JobRequest,
     JobSpec,
@@ -40,8 +41,13 @@ def resolve(request: JobRequest, facts: DatasetFacts, catalog: Catalog | None = 
     base = _component(method, request.options.base, "/options/base", request, facts, count)
     check_partition(base, privileged)
     wanted = request.options.evaluation
+    controls = tuple(name for name in get_args(Control) if name in wanted.controls)
     epochs = wanted.epochs or default_epochs(wanted.protocol)
-    evaluation = wanted.model_dump() | {"networks": students, "epochs": epochs}
+    evaluation = wanted.model_dump() | {
+        "networks": students,
+        "epochs": epochs,
+        "controls": controls,
+    }
     return JobSpec(
         dataset=facts,
         images_per_class=count,

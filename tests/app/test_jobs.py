@@ -47,6 +47,11 @@ def test_four_words_are_accepted_and_resolved(client):
         ({"options": {"base": {"iterations": "x"}}}, "/options/base/iterations", "integer"),
         ({"options": {"base": {"steps": 1}}}, "/options/base", "iterations"),
         ({"options": {"evaluation": {"repeats": 0}}}, "/options/evaluation/repeats", "1"),
+        (
+            {"options": {"evaluation": {"controls": ["noise", "placebo"]}}},
+            "/options/evaluation/controls/1",
+            "'equal_bytes', 'equal_steps', 'random_privileged', 'permuted' or 'noise'",
+        ),
     ],
 )
 def test_bad_requests_name_the_field_and_what_is_allowed(client, changes, pointer, allowed):

@@ -3,6 +3,7 @@
 import re
 
 from app.settings import Settings
+from dcpi_core.spec.catalog import load_catalog
 
 
 def test_every_setting_is_documented_and_nothing_else(root):
@@ -23,3 +24,15 @@ def test_links_of_the_readme_lead_somewhere(root):
     local = [link for link in links if "://" not in link]
     assert len(local) >= 5
     assert [link for link in local if not (root / link).exists()] == []
+
+
+def test_the_readme_names_everything_that_can_be_asked_for(root):
+    text = (root / "README.md").read_text()
+    catalog = load_catalog()
+    offered = [*catalog.methods, *catalog.privileged_types, *catalog.datasets]
+    assert [name for name in offered if f"`{name}`" not in text] == []
+
+
+def test_every_method_has_its_section_in_the_docs(root):
+    pages = "".join((root / "docs" / f"{page}.md").read_text() for page in ("coresets", "matching"))
+    assert [name for name in load_catalog().methods if f"`{name}`" not in pages] == []

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from dcpi_core import bundle, pipeline
-from dcpi_core.checkpoint import load_tensors
+from dcpi_core.checkpoint import below, load_tensors
 from dcpi_core.datasets import load
 from dcpi_core.evaluation.reporting import seeds_of
 from dcpi_core.methods.matching.base import GradientMatching
@@ -71,7 +71,8 @@ def test_a_job_ends_in_a_bundle_that_verifies(finished):
 def test_every_arm_is_measured_with_the_same_seeds(finished):
     _, directory, _ = finished
     report = bundle.load(directory).report
-    assert [arm.name for arm in report.arms] == ["random", "base", "assigned", "privileged"]
+    arms = ["random", "base", "assigned", "privileged", "equal_bytes"]
+    assert [arm.name for arm in report.arms] == arms
     assert all(len(arm.runs) == 2 for arm in report.arms)
     assert len(set(report.seeds)) == 2
     assert not set(report.seeds) & set(seeds_of(job(seed=1)))
@@ -137,6 +138,121 @@ def in_evaluation(seen):
     return lambda: bool(seen) and seen[-1].phase is Phase.EVALUATE
 
 
+def controls_job(**base) -> JobSpec:
+    controls = ["noise", "permuted", "random_privileged", "equal_steps", "equal_bytes"]
+    evaluation = {"repeats": 1, "epochs": 1, "controls": controls}
+    small = {"iterations": 3, "outer_loops": 2, "real_batch": 20}
+    return job(evaluation=evaluation, base=small | base)
+
+
+@pytest.fixture(scope="module")
+def controlled(tmp_path_factory):
+    """A job with every control, and the condensed sets that its checkpoint keeps."""
+    root, seen = tmp_path_factory.mktemp("controlled"), []
+    directory = pipeline.run(controls_job(), place(root), progress=seen.append, device="cpu")
+    return directory, sets_of(place(root)), seen
+
+
+def sets_of(here):
+    """Tensors of every finished set in a job's checkpoint, by name."""
+    tensors, values = load_tensors(here.workspace / pipeline.CHECKPOINT)
+    return {name: below(f"sets.{name}.", tensors) for name in values["sets"]}
+
+
+def same(first, second) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+def base_alone(root, spec):
+    """The base set of a job of its own."""
+    alone = spec.model_copy(
+        update={
+            "privileged": (),
+            "evaluation": spec.evaluation.model_copy(update={"controls": ()}),
+        }
+    )
+    pipeline.run(alone, place(root, "alone"), device="cpu")
+    return sets_of(place(root, "alone"))["base"]
+
+
+class TestControls:
+    def test_every_control_is_an_arm_and_compared_with_what_it_controls(self, controlled):
+        report = bundle.load(controlled[0]).report
+        controls = ["equal_bytes", "equal_steps", "random_privileged", "permuted", "noise"]
+        names = [arm.name for arm in report.arms]
+        assert names == ["random", "base", "assigned", "privileged", *controls]
+        pairs = {(d.arm, d.against) for d in report.differences}
+        assert {("privileged", name) for name in controls} <= pairs
+        assert all(difference.tells for difference in report.differences)
+        assert report.notes == ()
+
+    def test_further_steps_are_those_of_a_longer_job(self, controlled, tmp_path):
+        """Labels got 2 x 2 steps, so 3 x 2 steps of the images become 5 x 2."""
+        wanted = base_alone(tmp_path, controls_job(iterations=5))
+        assert same(controlled[1]["equal_steps"], wanted)
+
+    def test_equal_bytes_are_a_job_with_more_images(self, controlled, tmp_path):
+        spec = controls_job()
+        per_image = 64 * 4 + 8
+        count = (10 * (per_image + 512 * 4)) // (10 * per_image)
+        assert bundle.load(controlled[0]).report.arm("equal_bytes").num_images == 10 * count
+        wanted = base_alone(tmp_path, spec.model_copy(update={"images_per_class": count}))
+        assert same(controlled[1]["equal_bytes"], wanted)
+
+    @pytest.mark.parametrize("when", [1, 4, 5, 9, 10])
+    def test_stopped_while_controls_are_made_and_resumed(self, controlled, tmp_path, when):
+        directory, sets, _ = controlled
+        here, seen, asked = place(tmp_path), [], []
+
+        def stop() -> bool:
+            if seen and seen[-1].phase is Phase.CONTROLS:
+                asked.append(None)
+            return len(asked) >= when
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(pipeline, "PROGRESS_SECONDS", 0.0)
+            with pytest.raises(Stopped):
+                pipeline.run(controls_job(), here, progress=seen.append, stop=stop, device="cpu")
+        assert load_tensors(here.workspace / pipeline.CHECKPOINT)[1]["phase"] == "controls"
+        resumed = pipeline.run(controls_job(), here, device="cpu")
+        found = sets_of(here)
+        assert found.keys() == sets.keys()
+        assert all(same(found[name], sets[name]) for name in sets)
+        reports = [bundle.load(path).report for path in (directory, resumed)]
+        assert [arm.runs for arm in reports[0].arms] == [arm.runs for arm in reports[1].arms]
+        assert reports[0].label_statistics == reports[1].label_statistics
+
+    def test_label_statistics_tell_of_both_stages(self, controlled):
+        report = bundle.load(controlled[0]).report
+        stages = [(found.kind, found.stage) for found in report.label_statistics]
+        assert stages == [("feature", "assigned"), ("feature", "shipped")]
+        shipped = report.label_statistics[1]
+        assert shipped.drift == pytest.approx(report.metrics["feature_label_drift"], rel=1e-5)
+        assert shipped.fisher_ratio is None  # one image per class
+        assert shipped.largest_rank == 9
+
+    def test_every_arm_has_its_classes_and_calibration(self, controlled):
+        report = bundle.load(controlled[0]).report
+        for arm in report.arms:
+            tested = report.num_test * arm.n
+            assert sum(map(sum, arm.confusion)) == tested
+            right = sum(arm.confusion[label][label] for label in range(10))
+            assert right / tested == pytest.approx(arm.mean)
+            assert arm.worst_class_runs == (min(arm.per_class),)
+            assert 0 <= arm.calibration_errors[0] <= 1
+
+    def test_the_cost_is_counted(self, controlled, finished):
+        report = bundle.load(controlled[0]).report
+        assert set(report.seconds) == {phase.value for phase in Phase} - {"package"}
+        assert report.cost.peak_memory_bytes > 50 * 2**20
+        assert report.cost.device_seconds == {}
+        assert report.cost.peak_device_memory_bytes is None
+        making = sum(report.seconds[name] for name in ("prepare", "base", "privileged"))
+        epochs = making / report.cost.full_epoch_seconds
+        assert report.cost.full_epochs == pytest.approx(epochs, rel=0.01)
+        assert epochs > 1  # of which one is the teacher's own
+
+
 def test_a_step_that_fails_half_way_is_done_again_from_its_start(finished, tmp_path, monkeypatch):
     """Nothing of a broken step is kept: the next try continues from the last whole one."""
     _, whole, _ = finished
@@ -197,7 +313,7 @@ def test_tuned_images_are_shipped_and_measured_without_their_labels_too(tmp_path
     )
     loaded = bundle.load(pipeline.run(spec, place(tmp_path), device="cpu"))
     names = [arm.name for arm in loaded.report.arms]
-    assert names == ["random", "base", "tuned", "assigned", "privileged"]
+    assert names == ["random", "base", "tuned", "assigned", "privileged", "equal_bytes"]
     assert [p.kind for p in loaded.condensed.privileged] == ["feature", "attention_channel"]
     assert loaded.condensed.source_indices is None  # they are no longer the source's images
     differences = {(d.arm, d.against) for d in loaded.report.differences}
@@ -208,6 +324,10 @@ def test_without_privileged_labels_there_are_two_arms(tmp_path):
     spec = job(pi_type="none", method="random")
     loaded = bundle.load(pipeline.run(spec, place(tmp_path), device="cpu"))
     assert [arm.name for arm in loaded.report.arms] == ["random", "base"]
+    assert loaded.report.notes == (
+        "Control equal_bytes left out: the set has no privileged labels.",
+    )
+    assert loaded.report.label_statistics == ()
     assert loaded.condensed.source_indices is not None
 
 

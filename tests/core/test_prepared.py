@@ -64,23 +64,32 @@ def test_forgetting_counts_changes_from_right_to_wrong(tmp_path):
 
 def replayed_predictions(ctx):
     """(epochs, N): whether each image was right when its batch came up."""
+    right = torch.zeros(PLAN.epochs, len(ctx.train), dtype=torch.bool)
+
+    def note(epoch, network, index, logits):
+        right[epoch, index] = logits.argmax(1) == ctx.train.labels[index]
+
+    replay(ctx, note)
+    return right
+
+
+def replay(ctx, note):
+    """The training by plain autograd; ``note(epoch, network, index, logits)`` before each step."""
     streams = Streams(PLAN.seed).child("prepared", PLAN.network, PLAN.member)
     with streams.initialisation("network"):
         network = build(PLAN.network, 3, 3, 8)
     optimiser = torch.optim.SGD(
         network.parameters(), lr=PLAN.learning_rate, momentum=0.9, weight_decay=5e-4
     )
-    right = torch.zeros(PLAN.epochs, len(ctx.train), dtype=torch.bool)
     for epoch in range(PLAN.epochs):
         order = torch.randperm(len(ctx.train), generator=streams.generator("order", epoch))
         for index in order.split(PLAN.batch_size):
             labels = ctx.train.labels[index]
             logits = network(ctx.normalised(index))
-            right[epoch, index] = logits.argmax(1) == labels
+            note(epoch, network, index, logits)
             optimiser.zero_grad()
             F.cross_entropy(logits, labels).backward()
             optimiser.step()
-    return right
 
 
 def test_a_damaged_asset_is_made_again(tmp_path):
@@ -105,3 +114,37 @@ def test_the_network_is_the_trained_one(tmp_path):
     assert not network.training
     untrained = build("ConvNetD2", 3, 3, 8)
     assert not torch.equal(network.classifier.weight, untrained.classifier.weight)
+
+
+def test_early_scores_are_those_of_the_replayed_training(tmp_path):
+    """Error and last-layer gradient by plain autograd, image by image, in the second epoch."""
+    ctx = context(blobs(noise=0.95), tmp_path)
+    found = train(tmp_path, ctx)
+    assert list(PLAN.early_epochs(60)) == [1]
+    el2n, grand = replayed_scores(ctx, epoch=1)
+    torch.testing.assert_close(found.el2n, el2n, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(found.grand, grand, rtol=1e-3, atol=1e-5)
+
+
+def replayed_scores(ctx, epoch):
+    el2n, grand = (torch.zeros(len(ctx.train), dtype=torch.float64) for _ in range(2))
+
+    def score(network, index):
+        for image in index.tolist():
+            logits = network(ctx.normalised(torch.tensor([image])))
+            label = ctx.train.labels[image : image + 1]
+            loss = F.cross_entropy(logits, label)
+            last = network.classifier
+            found = torch.autograd.grad(loss, [last.weight, last.bias], retain_graph=True)
+            grand[image] = torch.cat([g.flatten() for g in found]).norm()
+            el2n[image] = torch.autograd.grad(loss, logits)[0].norm()
+
+    replay(ctx, lambda at, network, index, logits: at == epoch and score(network, index))
+    return el2n, grand
+
+
+@pytest.mark.parametrize(
+    ("epochs", "early"), [(1, [0]), (2, [1]), (3, [1]), (4, [1]), (5, [1, 2]), (10, [1, 2, 3, 4])]
+)
+def test_early_epochs_leave_out_the_first(epochs, early):
+    assert list(TrainingPlan(network="ConvNetD2", epochs=epochs).early_epochs(100)) == early

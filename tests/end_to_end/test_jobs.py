@@ -39,7 +39,7 @@ def test_submit_run_download(address, tmp_path):
     assert loaded.condensed.images.shape == (10, 1, 8, 8)
     assert [labels.kind for labels in loaded.condensed.privileged] == ["feature"]
     assert loaded.report == report
-    assert [arm.name for arm in report.arms] == ["random", "base", "privileged"]
+    assert [arm.name for arm in report.arms] == ["random", "base", "privileged", "equal_bytes"]
     assert all(arm.n == 2 for arm in report.arms)
 
 

@@ -16,6 +16,7 @@ from dcpi_core.bundle.tensors import from_tensors, to_tensors
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.spec.errors import BundleError
 from dcpi_core.spec.manifest import parse_manifest
+from dcpi_core.spec.report import Cost, LabelStatistics
 
 
 def same(left: CondensedSet, right: CondensedSet) -> bool:
@@ -144,6 +145,46 @@ class TestForReaders:
         assert "27.60" in body
         assert "+2.23" in body
 
+    def test_the_card_shows_what_was_measured(self, tmp_path, condensed, spec, report):
+        arms = [
+            arm.model_copy(
+                update={"calibration_errors": (0.1, 0.2, 0.3), "per_class": (0.4, 0.2, 0.1, 0.5)}
+            )
+            for arm in report.arms
+        ]
+        labels = LabelStatistics(
+            kind="feature",
+            stage="shipped",
+            transfer=0.75,
+            real_transfer=0.5,
+            fisher_ratio=None,
+            effective_rank=6.25,
+            real_effective_rank=7.5,
+            largest_rank=11,
+            within_class_distance=0.875,
+            drift=0.0625,
+            verdict="balanced",
+        )
+        cost = Cost(
+            device_seconds={},
+            peak_memory_bytes=3 << 20,
+            peak_device_memory_bytes=None,
+            full_epoch_seconds=0.5,
+            full_epochs=12.5,
+        )
+        whole = report.model_copy(
+            update={"arms": tuple(arms), "label_statistics": (labels,), "cost": cost}
+        )
+        write(tmp_path, condensed, spec, whole)
+        lines = (tmp_path / "README.md").read_text().splitlines()
+        assert "| dc alone | ConvNetD2 | bird \\| \\[x\\](y) | 10.0 | 20.0 |" in lines
+        row = "| feature, shipped | 75.0 | 50.0 | - | 6.2 | 7.5 | 0.875 | 0.0625 | balanced |"
+        assert row in lines
+        (cost_line,) = [line for line in lines if "Peak memory" in line]
+        assert "3 MiB" in cost_line
+        assert "as long as 12.5 epochs" in cost_line
+        assert "base 1.5" in cost_line
+
     def test_names_cannot_break_the_card(self, bundle_dir, tmp_path, condensed, spec, report):
         hostile = "a\n---\n# <script>|"
         facts = spec.dataset.model_copy(update={"title": hostile})
@@ -175,5 +216,5 @@ class TestForReaders:
 
     def test_accuracy_chart_is_a_picture(self, bundle_dir):
         chart = Image.open(bundle_dir / "previews/accuracy.png")
-        assert chart.width == 760
+        assert chart.width == 800
         assert len(chart.convert("RGB").getcolors(1 << 16)) > 20

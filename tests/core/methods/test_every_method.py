@@ -122,4 +122,6 @@ def test_the_walk_saw_them_all():
         "datadam",
         "dcc",
         "dsac",
+        "idm",
+        "cafe",
     } <= {e.name for e in METHODS}

@@ -3,7 +3,7 @@ import pytest
 from dcpi_core.spec.catalog import load_catalog
 from dcpi_core.spec.dataset import DatasetFacts, License
 from dcpi_core.spec.errors import InvalidInput
-from dcpi_core.spec.estimate import estimate
+from dcpi_core.spec.estimate import _forward_flops, estimate
 from dcpi_core.spec.job import JobRequest
 from dcpi_core.spec.resolve import resolve
 
@@ -24,14 +24,19 @@ def facts(channels, height, width):
     )
 
 
-def spec(shape, pi_type="feature", network=None):
+def spec(shape, pi_type="feature", network=None, method="random", controls=(), **pi):
     request = JobRequest.model_validate(
         {
             "dataset": "shapes",
             "images_per_class": 2,
-            "base_method": "random",
+            "base_method": method,
             "pi_type": pi_type,
-            "options": {"network": network},
+            "options": {
+                "network": network,
+                "base": {"iterations": 10} if method == "dc" else {},
+                "evaluation": {"controls": controls, "repeats": 2, "epochs": 9},
+                "pi": {pi_type: pi} if pi else {},
+            },
         }
     )
     return resolve(request, facts(*shape), load_catalog())
@@ -61,6 +66,54 @@ def test_gray_28_pixels_are_padded_to_32_for_every_network():
         spec((3, 28, 28), "none", "VGG11")
 
 
+LEARNED = {"learning": "gradient_matching", "iterations": 10}
+
+
+class TestControls:
+    """Gray 8 x 8 images: 264 bytes each, and 2,048 more for a feature label of ConvNetD2."""
+
+    shape = (1, 8, 8)
+    per_class = 2 * (264 + 2048) // 264
+
+    def more(self, name, method="dc", pi_type="feature", **pi):
+        """Operations that a control adds, in forward passes of the network."""
+        plain = spec(self.shape, pi_type, None, method, (), **pi)
+        asked = spec(self.shape, pi_type, None, method, (name,), **pi)
+        forward = _forward_flops(plain.network, plain, load_catalog())
+        return (estimate(asked).flops - estimate(plain).flops) / forward
+
+    def students(self, images):
+        """Two repeats of ten epochs at three passes each, and their test."""
+        return 2 * (images * 10 * 3 + 50)
+
+    def synthesis(self, images):
+        """Ten updates: real batches of 256 for two classes, and second-order passes."""
+        return 10 * (2 * 256 * 3 + images * 9)
+
+    def test_a_control_that_is_only_trained_on(self):
+        assert self.more("permuted") == pytest.approx(self.students(4))
+        assert self.more("random_privileged") == pytest.approx(self.students(4))
+        assert self.more("noise", **LEARNED) == pytest.approx(self.students(4))
+
+    def test_more_images_are_made_and_trained_on(self):
+        images = 2 * self.per_class
+        assert self.more("equal_bytes") == pytest.approx(
+            self.students(images) + self.synthesis(images)
+        )
+        assert self.more("equal_bytes", method="random") == pytest.approx(self.students(images))
+
+    def test_further_steps_are_as_many_as_the_labels_got(self):
+        found = self.more("equal_steps", **LEARNED)
+        assert found == pytest.approx(self.students(4) + self.synthesis(4))
+
+    def test_controls_that_do_not_apply_cost_nothing(self):
+        for name in ("equal_steps", "noise"):
+            assert self.more(name) == 0
+        assert self.more("equal_steps", method="random", **LEARNED) == 0
+        assert self.more("permuted", pi_type="soft") == 0
+        assert self.more("permuted", pi_type="none") == 0
+
+
 def test_feature_matching_costs_what_it_passes():
     """One pass for a real image and three for a synthetic one, in each of the iterations."""
 
@@ -79,3 +132,23 @@ def test_feature_matching_costs_what_it_passes():
 
     forward = load_catalog().networks["ConvNetD3"].facts["by_size"]["32"]["forward_flops"]
     assert flops(30) - flops(10) == pytest.approx(20 * forward * (2 * 50 + 4 * 3))
+
+
+def test_tiles_and_networks_in_training_are_counted():
+    """Each stored image is four; in every step two networks see ten batches of 256."""
+
+    def flops(iterations):
+        request = JobRequest.model_validate(
+            {
+                "dataset": "shapes",
+                "images_per_class": 2,
+                "base_method": "idm",
+                "pi_type": "none",
+                "options": {"base": {"iterations": iterations, "real_batch": 50}},
+            }
+        )
+        return estimate(resolve(request, facts(3, 32, 32), load_catalog())).flops
+
+    forward = load_catalog().networks["ConvNetD3"].facts["by_size"]["32"]["forward_flops"]
+    step = 2 * 50 + 4 * 4 * 3 + 2 * 10 * 256 * 3
+    assert flops(30) - flops(10) == pytest.approx(20 * forward * step)

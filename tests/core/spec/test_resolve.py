@@ -141,6 +141,21 @@ def test_default_network_has_the_depth_of_the_literature(side, depth):
     assert default_network(facts) == f"ConvNetD{depth}"
 
 
+def test_controls_are_named_once_and_in_one_order():
+    assert resolved().evaluation.controls == ("equal_bytes",)
+    names = ["noise", "equal_steps", "noise"]
+    spec = resolved(options={"evaluation": {"controls": names}})
+    assert spec.evaluation.controls == ("equal_steps", "noise")
+    same = resolved(options={"evaluation": {"controls": ["equal_steps", "noise"]}})
+    assert spec.digest() == same.digest()
+    assert resolved(options={"evaluation": {"controls": []}}).evaluation.controls == ()
+
+
+def test_an_unknown_control_is_refused():
+    with pytest.raises(ValidationError, match="random_privileged"):
+        resolved(options={"evaluation": {"controls": ["placebo"]}})
+
+
 @pytest.mark.parametrize(
     ("protocol", "given", "epochs"),
     [("dc", None, 300), ("dc_flip_shift", None, 300), ("dsa", None, 1000), ("dsa", 7, 7)],

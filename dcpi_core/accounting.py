@@ -1,0 +1,66 @@
+"""What a job costs, counted while it runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dcpi_core.compute import Runtime, Stopwatch, peak_memory
+from dcpi_core.memory import Memory
+from dcpi_core.prepared import TrainingPlan
+from dcpi_core.spec.progress import Phase
+from dcpi_core.spec.report import Cost
+
+CONDENSING = (Phase.PREPARE, Phase.BASE, Phase.PRIVILEGED)
+"""The phases that make the shipped set."""
+
+
+class Accounts:
+    """Books time and memory into a job's memory, so that a resumed job goes on counting."""
+
+    def __init__(self, memory: Memory, runtime: Runtime) -> None:
+        self.memory, self.runtime = memory, runtime
+        self.watch = Stopwatch(runtime)
+
+    def book(self) -> None:
+        """Count everything since the last booking for the present phase."""
+        memory, phase = self.memory, self.memory.phase.value
+        wall, on_device = self.watch.read()
+        memory.seconds[phase] = memory.seconds.get(phase, 0.0) + wall
+        if on_device is not None:
+            memory.device_seconds[phase] = memory.device_seconds.get(phase, 0.0) + on_device
+        for name, size in peak_memory(self.runtime).items():
+            memory.peaks[name] = max(size, memory.peaks.get(name, 0))
+
+
+@dataclass(frozen=True)
+class Timing:
+    """A training on the whole data: how much of it this job did itself, and how long it took."""
+
+    plan: TrainingPlan
+    steps: int
+    seconds: float
+
+
+def full_epoch_seconds(timings: Sequence[Timing], num_images: int) -> float | None:
+    """Mean wall seconds of an epoch on the whole training data.
+
+    None unless every training was done here from its first step to its last: one that was found
+    ready, or half done, took time that nobody measured.
+    """
+    epochs = [timing.plan.total_epochs(num_images) for timing in timings]
+    for timing, count in zip(timings, epochs, strict=True):
+        if timing.steps < count * timing.plan.steps_per_epoch(num_images):
+            return None
+    return sum(timing.seconds for timing in timings) / sum(epochs) if epochs else None
+
+
+def cost_of(memory: Memory) -> Cost:
+    """The cost section of the report of a finished job."""
+    epoch = memory.full_epoch_seconds
+    making = sum(memory.seconds.get(phase.value, 0.0) for phase in CONDENSING)
+    return Cost(
+        device_seconds=memory.device_seconds,
+        peak_memory_bytes=memory.peaks.get("host", 0),
+        peak_device_memory_bytes=memory.peaks.get("device"),
+        full_epoch_seconds=epoch,
+        full_epochs=making / epoch if epoch else None,
+    )

@@ -1,0 +1,123 @@
+"""The measured part of a dataset card: accuracies, classes, label statistics and cost."""
+
+from statistics import fmean
+
+from dcpi_core.bundle.markdown import plain
+from dcpi_core.spec.manifest import Manifest
+from dcpi_core.spec.report import Arm, LabelStatistics, Report
+
+
+def measured_sections(manifest: Manifest, report: Report) -> list[str]:
+    """Everything that was measured, section by section; those without content are left out."""
+    return [
+        "## Accuracy\n\n" + _accuracy(report),
+        "## Classes and calibration\n\n" + _classes(manifest, report),
+        *_labels(report),
+        *_cost(report),
+    ]
+
+
+def _accuracy(report: Report) -> str:
+    head = "| training set | network | images | bytes | accuracy (%) | std | n | runs (%) |\n"
+    rule = "|---|---|---:|---:|---:|---:|---:|---|\n"
+    rows = "\n".join(_arm_row(arm) for arm in report.arms)
+    note = (
+        f"\n\nTop-1 on {report.num_test:,} test images after the last epoch. Protocol "
+        f"`{report.protocol}`, {report.epochs} epochs; std is the sample standard deviation; arms "
+        "share their seeds, run by run."
+    )
+    return head + rule + rows + note + _differences(report)
+
+
+def _arm_row(arm: Arm) -> str:
+    runs = " ".join(f"{100 * run:.2f}" for run in arm.runs)
+    std = f"{100 * arm.std:.2f}" if arm.n > 1 else "-"
+    cells = [plain(arm.title), arm.network, f"{arm.num_images:,}", f"{arm.train_bytes:,}"]
+    return f"| {' | '.join(cells)} | {100 * arm.mean:.2f} | {std} | {arm.n} | {runs} |"
+
+
+def _differences(report: Report) -> str:
+    lines = []
+    for item in report.differences:
+        error = "" if item.standard_error is None else f" ± {100 * item.standard_error:.2f}"
+        tells = f", {item.tells}" if item.tells else ""
+        lines.append(
+            f"- {item.arm} against {item.against} ({item.network}): "
+            f"{100 * item.mean:+.2f}{error} points{tells}"
+        )
+    if not lines:
+        return ""
+    count = report.differences[0].n
+    head = f"Paired differences, mean and standard error over {count} seeds; docs/protocols.md of "
+    return "\n\n" + head + "DCPI says what each arm is:\n\n" + "\n".join(lines)
+
+
+def _classes(manifest: Manifest, report: Report) -> str:
+    head = "| training set | network | worst class | its accuracy (%) | calibration error (%) |\n"
+    rows = [_class_row(manifest, arm) for arm in report.arms]
+    note = (
+        "\n\nAccuracy on the worst class is a mean over the runs, as is the expected calibration "
+        "error (15 bins). `report.json` has every class and, up to 20 classes, the confusion "
+        "matrices."
+    )
+    return head + "|---|---|---|---:|---:|\n" + "\n".join(rows) + note
+
+
+def _class_row(manifest: Manifest, arm: Arm) -> str:
+    worst = min(range(len(arm.per_class)), key=arm.per_class.__getitem__)
+    errors = arm.calibration_errors
+    error = f"{100 * fmean(errors):.1f}" if errors else "-"
+    name = plain(manifest.task.classes[worst])
+    figures = f"{100 * arm.per_class[worst]:.1f} | {error}"
+    return f"| {plain(arm.title)} | {arm.network} | {name} | {figures} |"
+
+
+def _labels(report: Report) -> list[str]:
+    """How discriminative and how diverse the labels are; no section without labels."""
+    if not report.label_statistics:
+        return []
+    head = (
+        "| labels | transfer (%) | of real ones | Fisher ratio | effective rank | of real ones | "
+        "distance within a class | drift | verdict |\n|---|" + "---:|" * 7 + "---|\n"
+    )
+    rows = "\n".join(_label_row(found) for found in report.label_statistics)
+    note = (
+        "\n\nTransfer: how well class means of the labels recognise what the teacher says of "
+        "further real training images. Real ones: the same for as many real images' labels."
+    )
+    return ["## Labels\n\n" + head + rows + note]
+
+
+def _label_row(found: LabelStatistics) -> str:
+    numbers = (
+        (found.transfer, 100, ".1f"),
+        (found.real_transfer, 100, ".1f"),
+        (found.fisher_ratio, 1, ".3g"),
+        (found.effective_rank, 1, ".1f"),
+        (found.real_effective_rank, 1, ".1f"),
+        (found.within_class_distance, 1, ".3g"),
+        (found.drift, 1, ".3g"),
+    )
+    cells = [
+        "-" if value is None else f"{factor * value:{form}}" for value, factor, form in numbers
+    ]
+    label = f"{found.kind}, {found.stage}"
+    return f"| {label} | {' | '.join(cells)} | {found.verdict or '-'} |"
+
+
+def _cost(report: Report) -> list[str]:
+    """Time and memory; no section in reports from before they were measured."""
+    cost = report.cost
+    if cost is None:
+        return []
+    phases = ", ".join(f"{name} {seconds:,.1f}" for name, seconds in report.seconds.items())
+    text = f"Wall seconds by phase: {phases}. Peak memory {cost.peak_memory_bytes / 2**20:,.0f} MiB"
+    if cost.peak_device_memory_bytes is not None:
+        text += f", on the GPU {cost.peak_device_memory_bytes / 2**20:,.0f} MiB"
+    text += f". Machine: {plain(report.environment.machine)}, {report.environment.device}."
+    if cost.full_epochs is not None:
+        text += (
+            f" Making the set took as long as {cost.full_epochs:,.1f} epochs of training on all "
+            f"the training data ({cost.full_epoch_seconds:,.2f} s each)."
+        )
+    return ["## Cost\n\n" + text]

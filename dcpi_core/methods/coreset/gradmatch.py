@@ -1,0 +1,35 @@
+"""GradMatch (Killamsetty et al., ICML 2021): few gradients whose sum is the mean of all."""
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from dcpi_core.methods.coreset.base import ClassSignals, Coreset, ProxyOptions
+from dcpi_core.ops.gradient_matching import matching_pursuit
+from dcpi_core.registry import METHODS
+
+
+class GradMatchOptions(ProxyOptions):
+    """How strongly the weights inside the pursuit are held back."""
+
+    ridge: float = Field(
+        1e-3, gt=0, le=100, description="regularisation, relative to the mean squared gradient"
+    )
+
+
+@METHODS.register(
+    "gradmatch",
+    options=GradMatchOptions,
+    source="Killamsetty et al., ICML 2021 (arXiv 2103.00123)",
+)
+class GradMatch(Coreset):
+    """Orthogonal matching pursuit of the class's mean gradient."""
+
+    uses_logits = True
+
+    def __init__(self, options: GradMatchOptions) -> None:
+        super().__init__(options)
+        self.ridge = options.ridge
+
+    def pick(self, signals: ClassSignals, count: int, generator: torch.Generator) -> Tensor:
+        return matching_pursuit(signals.gradients(), count, self.ridge)

@@ -1,0 +1,59 @@
+"""Orthogonal matching pursuit: few gradients whose weighted sum is the mean of all."""
+
+import torch
+from torch import Tensor
+
+from dcpi_core.ops.greedy import ROUNDING, first_true
+from dcpi_core.ops.last_layer import OuterProducts
+from dcpi_core.spec.errors import InvalidInput
+
+
+def matching_pursuit(vectors: OuterProducts, count: int, ridge: float = 1e-3) -> Tensor:
+    """Picks whose ridge regression on the mean vector leaves the smallest residual, greedily.
+
+    Each pick is the vector with the largest inner product with the residual
+
+        mean - sum over picked s of w_s g_s,   w = (K + ridge * mean ||g||^2 I)^-1 <g, mean>,
+
+    K the inner products of the picked. Everything is done with inner products (Killamsetty et al.,
+    ICML 2021, algorithm 2, in Gram form). Weights steer the selection and are not returned.
+
+    Args:
+        vectors: n vectors.
+        count: how many to pick.
+        ridge: strength of the regularisation, relative to the mean squared length.
+
+    Returns:
+        (count,) int64 indices in pick order; ties, up to rounding, go to the lowest index.
+
+    Raises:
+        InvalidInput: ``count`` is not in 1..n.
+    """
+    if not 1 <= count <= len(vectors):
+        raise InvalidInput(f"cannot pick {count} of {len(vectors)} rows")
+    target = vectors.with_mean()
+    lengths = vectors.squares.sqrt()
+    rounding = ROUNDING * torch.finfo(vectors.right.dtype).eps * float(lengths.max())
+    tiny = torch.finfo(torch.float64).tiny  # where all vectors are zero
+    diagonal = torch.eye(count, dtype=torch.float64) * (ridge * vectors.squares.mean()).clamp(tiny)
+    columns = vectors.right.new_empty(count, len(vectors))
+    gram = torch.zeros(count, count, dtype=torch.float64)
+    residual, reach = target.clone(), target.new_zeros(())
+    picked: list[int] = []
+    for number in range(count):
+        residual[picked] = -torch.inf
+        picked.append(first_true(residual >= residual.max() - rounding * reach))
+        columns[number] = vectors.products(torch.tensor(picked[-1:]))[0]
+        known = columns[: number + 1, picked[-1]].double()
+        gram[number, : number + 1] = gram[: number + 1, number] = known
+        weights = _solve(gram + diagonal, target[picked])
+        residual = target - columns[: number + 1].T @ weights.to(columns.dtype)
+        reach = (weights.abs() * lengths[picked]).sum()
+    return torch.tensor(picked)
+
+
+def _solve(gram: Tensor, target: Tensor) -> Tensor:
+    """Weights of the picks so far; ``gram`` may have room for more."""
+    used = gram[: len(target), : len(target)]
+    found: Tensor = torch.linalg.solve(used, target)
+    return found

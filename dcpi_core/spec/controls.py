@@ -1,0 +1,38 @@
+"""How large the controls of a report are, from a spec alone. No torch."""
+
+from dcpi_core.spec.dataset import DatasetFacts
+from dcpi_core.spec.job import Component
+
+HARD_LABEL_BYTES = 8
+STORED_PIXEL_BYTES = 4
+
+
+def image_bytes(facts: DatasetFacts) -> int:
+    """Bytes of one image with its hard label, as a bundle stores them: float32 and int64."""
+    return STORED_PIXEL_BYTES * facts.image_bytes + HARD_LABEL_BYTES
+
+
+def images_per_class_in(total_bytes: int, facts: DatasetFacts) -> int:
+    """Images per class that fit in ``total_bytes``; at most the smallest class has."""
+    fitting = total_bytes // (image_bytes(facts) * facts.num_classes)
+    return min(fitting, *facts.train_per_class)
+
+
+def iterates(method: Component) -> bool:
+    """Whether a base method can go on after its last step; coreset rules are done when done.
+
+    Such a method has the option ``iterations``, see ``Method.step``.
+    """
+    return "iterations" in method.options
+
+
+def updates_of(component: Component) -> int:
+    """Updates of a loop of ``iterations`` times ``outer_loops``; 0 without such a loop."""
+    options = component.options
+    return int(options.get("iterations", 0)) * int(options.get("outer_loops", 1))
+
+
+def label_steps(component: Component) -> int:
+    """Steps by which a privileged type learns its labels; 0 if it assigns them."""
+    learned = component.options.get("learning") == "gradient_matching"
+    return updates_of(component) if learned else 0

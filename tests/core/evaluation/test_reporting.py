@@ -1,0 +1,42 @@
+"""Differences, and which arms are compared."""
+
+from typing import get_args
+
+import pytest
+
+from dcpi_core.bundle.previews import BARS
+from dcpi_core.evaluation.reporting import PAIRS, differences
+from dcpi_core.spec.job import Control
+from dcpi_core.spec.report import Arm
+
+
+def arm(name, *runs, network="ConvNetD2"):
+    return Arm(
+        name=name,
+        title=name,
+        network=network,
+        num_images=1,
+        train_bytes=1,
+        runs=runs,
+        per_class=(0.5,),
+    )
+
+
+def test_differences_have_the_sign_and_the_size_of_the_runs():
+    arms = [arm("base", 0.1, 0.2), arm("privileged", 0.3, 0.5), arm("permuted", 0.2, 0.2)]
+    found = {(d.arm, d.against): d for d in differences(arms)}
+    assert set(found) == {("privileged", "base"), ("privileged", "permuted")}
+    assert found["privileged", "base"].mean == pytest.approx(0.25)
+    assert found["privileged", "base"].standard_error == pytest.approx(0.05)
+    assert found["privileged", "permuted"].mean == pytest.approx(0.2)
+
+
+def test_networks_are_not_mixed():
+    arms = [arm("base", 0.1), arm("privileged", 0.3), arm("base", 0.7, network="MLP")]
+    assert [(d.network, d.mean) for d in differences(arms)] == [("ConvNetD2", pytest.approx(0.2))]
+
+
+@pytest.mark.parametrize("control", get_args(Control))
+def test_every_control_is_compared_with_the_shipped_set_and_has_a_colour(control):
+    assert ("privileged", control) in {(name, against) for name, against, _ in PAIRS}
+    assert control in BARS

@@ -1,0 +1,49 @@
+"""Time is booked where it belongs, and what nobody measured is not guessed."""
+
+import time
+
+import pytest
+
+from dcpi_core.accounting import Accounts, Timing, cost_of, full_epoch_seconds
+from dcpi_core.compute import Runtime
+from dcpi_core.memory import Memory
+from dcpi_core.prepared import TrainingPlan
+from dcpi_core.spec.progress import Phase
+
+IMAGES = 600  # three steps of 256 in an epoch
+
+
+def timing(epochs, steps, seconds):
+    return Timing(TrainingPlan("ConvNetD2", epochs), steps, seconds)
+
+
+def test_an_epoch_is_the_mean_over_all_trainings():
+    assert full_epoch_seconds([timing(2, 6, 3.0), timing(4, 12, 3.0)], IMAGES) == 1.0
+
+
+def test_a_training_found_ready_or_half_done_was_not_measured():
+    assert full_epoch_seconds([timing(2, 6, 3.0), timing(2, 0, 0.01)], IMAGES) is None
+    assert full_epoch_seconds([timing(2, 5, 2.0)], IMAGES) is None
+    assert full_epoch_seconds([], IMAGES) is None
+
+
+def test_only_what_makes_the_set_counts_as_making_it():
+    seconds = {"prepare": 1.0, "base": 6.0, "privileged": 3.0, "controls": 50.0, "evaluate": 70.0}
+    memory = Memory(seconds=seconds, full_epoch_seconds=0.5, peaks={"host": 7})
+    cost = cost_of(memory)
+    assert cost.full_epochs == pytest.approx(20)
+    assert cost.peak_memory_bytes == 7
+    assert cost_of(Memory(seconds=seconds)).full_epochs is None
+
+
+def test_seconds_go_to_the_phase_they_were_spent_in():
+    memory = Memory(phase=Phase.BASE, seconds={"base": 10.0}, peaks={"host": 1})
+    accounts = Accounts(memory, Runtime.choose("cpu"))
+    time.sleep(0.05)
+    accounts.book()
+    memory.phase = Phase.EVALUATE
+    accounts.book()
+    assert 10.05 <= memory.seconds["base"] < 10.5
+    assert memory.seconds["evaluate"] < 0.04
+    assert memory.device_seconds == {}
+    assert memory.peaks["host"] > 2**20  # bytes, of a process that has loaded torch
