@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from dcpi_core.networks import Layer, Network
+from dcpi_core.ops.partition import labels_of_tiles, tiles_of
 from dcpi_core.rng import Streams
+from dcpi_core.spec.errors import InvalidInput
 
 
 @dataclass(frozen=True)
@@ -101,12 +103,14 @@ class CondensedSet:
         privileged: at most one of each kind.
         source_indices: (n,) positions in the source's training split if the images were selected
             rather than synthesised.
+        partition: students see each image as this many tiles along each side, enlarged.
     """
 
     images: Tensor
     labels: Tensor
     privileged: tuple[PrivilegedLabels, ...] = field(default=())
     source_indices: Tensor | None = None
+    partition: int = 1
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -114,3 +118,16 @@ class CondensedSet:
     def with_privileged(self, *labels: PrivilegedLabels) -> "CondensedSet":
         """The same images with these privileged labels instead."""
         return replace(self, privileged=labels)
+
+    def as_seen(self) -> "CondensedSet":
+        """The set that students train on: every tile an image of its own.
+
+        Raises:
+            InvalidInput: there are privileged labels, which belong to whole images.
+        """
+        if self.partition == 1:
+            return self
+        if self.privileged:
+            raise InvalidInput("privileged labels belong to whole images, and these hold several")
+        images = tiles_of(self.images, self.partition)
+        return CondensedSet(images, labels_of_tiles(self.labels, self.partition))

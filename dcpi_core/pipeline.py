@@ -103,6 +103,7 @@ class _Job:
         ]
         self.reporter = _Reporter(progress)
         self.saved_at = time.monotonic()
+        self.save_seconds = 0.0  # of the last checkpoint: large ones are written less often
         self.prepared_steps = 0
         self.memory = self._load()
         self.accounts = Accounts(self.memory, runtime)
@@ -318,7 +319,7 @@ class _Job:
             raise TrainingDiverged(f"{message} diverged in step {memory.step}: {metrics}")
         self.reporter(Progress(phase, memory.step, total, message, metrics))
         self._stop_if_asked()
-        if time.monotonic() - self.saved_at > CHECKPOINT_SECONDS:
+        if time.monotonic() - self.saved_at > max(CHECKPOINT_SECONDS, 20 * self.save_seconds):
             self.accounts.book()
             self._save()
 
@@ -335,8 +336,10 @@ class _Job:
             raise Stopped
 
     def _save(self) -> None:
+        began = time.monotonic()
         save_memory(self.place.workspace / CHECKPOINT, self.memory, self.spec.digest())
         self.saved_at = time.monotonic()
+        self.save_seconds = self.saved_at - began
 
     def _load(self) -> Memory:
         kinds = tuple(kind.state_type for kind in self.types)

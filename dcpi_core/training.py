@@ -69,7 +69,7 @@ def fit(
         TrainingDiverged: the loss became NaN or infinite.
     """
     recipe, streams = recipe or Recipe(), streams or Streams(0)
-    runtime = runtime or Runtime.choose()
+    runtime, condensed = runtime or Runtime.choose(), condensed.as_seen()
     network.to(runtime.device).train()
     images, labels = condensed.images.to(runtime.device), condensed.labels.to(runtime.device)
     privileged = [p.to(runtime.device).for_student(network, streams) for p in condensed.privileged]

@@ -139,6 +139,7 @@ def _images(content: Content) -> Images:
         value_range=(float(condensed.images.min()), float(condensed.images.max())),
         per_class=tuple(int(count) for count in counts),
         learned=not chosen,
+        partition=condensed.partition,
         source_indices=_info(content, SOURCE_INDICES) if chosen else None,
     )
 

@@ -106,6 +106,7 @@ def load(path: str | Path) -> Bundle:
 
 def _restore(manifest: Manifest, tensors: Mapping[str, Tensor]) -> CondensedSet:
     settings: dict[str, Any] = {
+        "partition": manifest.images.partition,
         "privileged": [
             {
                 "kind": part.type,
@@ -113,7 +114,7 @@ def _restore(manifest: Manifest, tensors: Mapping[str, Tensor]) -> CondensedSet:
                 "settings": part.settings,
             }
             for part in manifest.privileged
-        ]
+        ],
     }
     try:
         return from_tensors(tensors, settings)

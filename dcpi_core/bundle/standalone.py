@@ -216,6 +216,18 @@ def accuracy(network: ConvNet, images: Tensor, labels: Tensor) -> float:
     return hits / len(labels)
 
 
+def enlarged_tiles(data: dict[str, Tensor], factor: int) -> dict[str, Tensor]:
+    """Every stored image as factor x factor images of their own, enlarged to full size."""
+    images = data["images"]
+    count, channels, height, width = images.shape
+    down, across = height // factor, width // factor
+    cut = images[:, :, : down * factor, : across * factor]
+    grid = cut.reshape(count, channels, factor, down, factor, across).permute(0, 4, 2, 1, 3, 5)
+    tiles = grid.reshape(-1, channels, down, across)
+    large = F.interpolate(tiles, (height, width), mode="bilinear", align_corners=False)
+    return {"images": large, "labels": data["labels"].repeat_interleave(factor**2)}
+
+
 def read_pixels(path: Path) -> tuple[Tensor, Tensor]:
     """uint8 test images and their labels."""
     if path.suffix == ".npz":
@@ -248,6 +260,9 @@ def main() -> None:
     manifest, tensors, privileged = read_bundle()
     recipe = manifest["recipe"]
     data = {k: v.to(args.device) for k, v in tensors.items() if k != "source_indices"}
+    factor = manifest["images"].get("partition", 1)
+    if factor > 1:
+        data = enlarged_tiles(data, factor)
     pixels, classes = read_pixels(args.test)
     images = normalised(pixels, manifest["preprocess"]["normalize"]).to(args.device)
     labels = classes.long().to(args.device)

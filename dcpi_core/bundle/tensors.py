@@ -35,7 +35,7 @@ def to_tensors(condensed: CondensedSet) -> tuple[dict[str, Tensor], dict[str, An
         for short, tensor in stored.items():
             tensors[tensor_name(labels.kind, short)] = _plain(tensor)
         parts.append({"kind": labels.kind, "tensors": sorted(stored), "settings": settings})
-    return tensors, {"privileged": parts}
+    return tensors, {"privileged": parts, "partition": condensed.partition}
 
 
 def from_tensors(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> CondensedSet:
@@ -50,6 +50,7 @@ def from_tensors(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> 
         labels=_take(tensors, LABELS),
         privileged=tuple(_restore(tensors, part) for part in parts),
         source_indices=tensors.get(SOURCE_INDICES),
+        partition=settings.get("partition", 1),
     )
 
 

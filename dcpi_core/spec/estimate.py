@@ -125,10 +125,17 @@ def _loop_passes(
     if not updates:
         return 0.0
     real = int(options["real_batch"]) * spec.dataset.num_classes * passes["real"]
-    synthetic = images * passes["synthetic"]
+    synthetic = images * passes["synthetic"] * _tiles(options)
     loops = int(options.get("outer_loops", 1))
     trainings = updates * (loops - 1) / loops * int(options.get("inner_epochs", 0))
-    return updates * (real + synthetic) + trainings * images * TRAIN_PASSES
+    batches = int(options.get("networks_trained", 0)) * int(options.get("training_steps", 0))
+    between = trainings * images + updates * batches * 256
+    return updates * (real + synthetic) + between * TRAIN_PASSES
+
+
+def _tiles(options: dict[str, Any]) -> int:
+    """Images that students see for each stored one."""
+    return int(options.get("partition", 1)) ** 2
 
 
 def _real_images_seen(spec: JobSpec) -> int:
@@ -150,7 +157,8 @@ def _arm_images(spec: JobSpec) -> list[int]:
     """Images of every arm that is no control."""
     learned = any(map(label_steps, spec.privileged))
     tuned = any(map(tunes_images, spec.privileged))
-    return [spec.num_images] * (2 + bool(spec.privileged) + learned + tuned)
+    plain = 1 + bool(spec.privileged) + learned + tuned
+    return [spec.num_images, *[spec.num_images * _tiles(spec.base_method.options)] * plain]
 
 
 def _control_images(spec: JobSpec, total_bytes: int) -> dict[str, int]:

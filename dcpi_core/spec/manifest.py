@@ -69,7 +69,11 @@ class TensorInfo(Block):
 
 
 class Images(Block):
-    """The image tensor; ``learned`` is false if the images are originals of the source."""
+    """The image tensor; ``learned`` is false if the images are originals of the source.
+
+    With a ``partition`` p above 1, every image is a grid of p x p tiles, and students train on the
+    tiles, each enlarged bilinearly to full size.
+    """
 
     tensor: TensorInfo
     layout: Literal["NCHW"] = "NCHW"
@@ -78,6 +82,7 @@ class Images(Block):
     value_range: tuple[float, float]
     per_class: tuple[int, ...]
     learned: bool
+    partition: int = Field(1, ge=1)
     source_indices: TensorInfo | None = None
 
 

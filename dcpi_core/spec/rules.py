@@ -1,11 +1,26 @@
 """Rules that cross components: which networks can see which images, and who may tune them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from dcpi_core.spec.catalog import Catalog
 from dcpi_core.spec.dataset import DatasetFacts, padded_size
 from dcpi_core.spec.errors import InvalidInput
 from dcpi_core.spec.job import Component
+
+
+def check_partition(base: Component, privileged: Sequence[Component]) -> None:
+    """Refuse labels of whole images where one image holds several.
+
+    Raises:
+        InvalidInput: says which option makes whole images.
+    """
+    if privileged and int(base.options.get("partition", 1)) > 1:
+        raise InvalidInput.at(
+            "/pi_type",
+            f"{base.name} stores several small images in one, and {privileged[0].name} labels "
+            "belong to whole images; set the option partition of the base method to 1",
+        )
 
 
 def check_image_size(network: str, facts: DatasetFacts, catalog: Catalog, pointer: str) -> None:

@@ -244,3 +244,19 @@ class TestSiameseAugmentation:
         images = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
         seen = [standalone.augmented(images, "dsa_no_flip") for _ in range(40)]
         assert not any(torch.equal(found, images.flip(3)) for found in seen)
+
+
+def test_several_images_in_one(tmp_path, condensed, spec, report):
+    """A set of tiles comes back as it was written, and script and library see the same images."""
+    from dcpi_core.bundle import standalone, verify
+
+    stored = replace(condensed, privileged=(), partition=2)
+    write(tmp_path / "bundle", stored, spec.model_copy(update={"privileged": ()}), report)
+    assert all(check.passed for check in verify(tmp_path / "bundle"))
+    found = load(tmp_path / "bundle").condensed
+    assert found.partition == 2
+    assert torch.equal(found.images, condensed.images)
+    seen = found.as_seen()
+    alone = standalone.enlarged_tiles({"images": found.images, "labels": found.labels}, 2)
+    torch.testing.assert_close(alone["images"], seen.images)
+    assert torch.equal(alone["labels"], seen.labels)

@@ -12,6 +12,11 @@ SMALL = {
     "outer_loops": 3,
     "inner_epochs": 2,
     "warmup_networks": 1,
+    "training_steps": 2,
+    "new_network_every": 1,
+    "queue_length": 4,
+    "window": 2,
+    "watch_batch": 5,
     "real_batch": 7,
     "proxy_epochs": 8,
     "proxy_min_steps": 0,
@@ -117,4 +122,6 @@ def test_the_walk_saw_them_all():
         "datadam",
         "dcc",
         "dsac",
+        "idm",
+        "cafe",
     } <= {e.name for e in METHODS}

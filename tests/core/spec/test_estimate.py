@@ -132,3 +132,23 @@ def test_feature_matching_costs_what_it_passes():
 
     forward = load_catalog().networks["ConvNetD3"].facts["by_size"]["32"]["forward_flops"]
     assert flops(30) - flops(10) == pytest.approx(20 * forward * (2 * 50 + 4 * 3))
+
+
+def test_tiles_and_networks_in_training_are_counted():
+    """Each stored image is four; in every step two networks see ten batches of 256."""
+
+    def flops(iterations):
+        request = JobRequest.model_validate(
+            {
+                "dataset": "shapes",
+                "images_per_class": 2,
+                "base_method": "idm",
+                "pi_type": "none",
+                "options": {"base": {"iterations": iterations, "real_batch": 50}},
+            }
+        )
+        return estimate(resolve(request, facts(3, 32, 32), load_catalog())).flops
+
+    forward = load_catalog().networks["ConvNetD3"].facts["by_size"]["32"]["forward_flops"]
+    step = 2 * 50 + 4 * 4 * 3 + 2 * 10 * 256 * 3
+    assert flops(30) - flops(10) == pytest.approx(20 * forward * step)

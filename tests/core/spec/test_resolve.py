@@ -163,3 +163,11 @@ def test_an_unknown_control_is_refused():
 def test_epochs_are_those_of_the_protocol_unless_asked_for(protocol, given, epochs):
     wanted = {"protocol": protocol} | ({"epochs": given} if given else {})
     assert resolved(options={"evaluation": wanted}).evaluation.epochs == epochs
+
+
+def test_labels_of_whole_images_need_whole_images():
+    wanted = {"base_method": "idm", "pi_type": "soft"}
+    with pytest.raises(InvalidInput, match="set the option partition of the base method to 1"):
+        resolved(**wanted)
+    assert resolved(**wanted, options={"base": {"partition": 1}}).privileged
+    assert resolved(base_method="idm", pi_type="none").base_method.options["partition"] == 2

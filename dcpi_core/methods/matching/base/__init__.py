@@ -17,7 +17,16 @@ from dcpi_core.methods.matching.base.images import (
     ImageOptions,
     ImageState,
     descend,
+    draw_for,
     initial_images,
+)
+from dcpi_core.methods.matching.base.queue import (
+    QueueOptions,
+    QueueState,
+    accuracy_of,
+    network_at,
+    push,
+    train,
 )
 
 __all__ = [
@@ -33,6 +42,13 @@ __all__ = [
     "GradientMatchingState",
     "ImageOptions",
     "ImageState",
+    "QueueOptions",
+    "QueueState",
+    "accuracy_of",
     "descend",
+    "draw_for",
     "initial_images",
+    "network_at",
+    "push",
+    "train",
 ]

@@ -1,0 +1,245 @@
+"""CAFE: condensing by aligning features (Wang et al., CVPR 2022).
+
+Mean maps of every layer are matched, and the class means of the synthetic features must classify
+real ones. How long a network is used and trained follows from its accuracy on real training images.
+The published loops have no bound, and the inner one need not end; here both have one. The published
+code carries a tenth of each accuracy into the next one it measures; here every value is its own.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from dcpi_core.condensed import CondensedSet
+from dcpi_core.context import Context, Metrics
+from dcpi_core.matching import freeze_batch_norm, train_between_updates
+from dcpi_core.methods.matching.base import (
+    GradientMatchingOptions,
+    ImageState,
+    descend,
+    draw_for,
+    initial_images,
+)
+from dcpi_core.networks import Network, taps
+from dcpi_core.ops.siamese import Draw
+from dcpi_core.prepared import TrainingPlan
+from dcpi_core.registry import METHODS
+from dcpi_core.spec.catalog import Preset
+from dcpi_core.training import predict
+
+LOWER, UPPER = 0.1, 1.0
+"""Published weights of the lower maps, and of the last map before and after its pooling."""
+
+RATE_HALVES_AT = (0.6, 0.8, 0.9)
+"""Shares of the run after which the learning rate of the images is halved."""
+
+
+class CAFEOptions(GradientMatchingOptions):
+    """The published settings, with bounds on both loops."""
+
+    iterations: int = Field(2000, ge=1, le=100_000, description="fresh networks")
+    outer_loops: int = Field(30, ge=1, le=1000, description="most updates per network")
+    inner_epochs: int = Field(50, ge=0, le=1000, description="most epochs between updates")
+    augmentation: Literal["none", "dsa", "dsa_no_flip"] = Field(
+        "none", description="dsa for the variant CAFE+DSA"
+    )
+    discrimination_weight: float = Field(0.01, ge=0, le=100)
+    window: int = Field(10, ge=2, le=100, description="accuracies that are looked at together")
+    watch_batch: int = Field(128, ge=1, le=8192, description="real images per class to watch")
+    settled: float = Field(0.04, ge=0, le=1, description="range at which a network has served")
+    learned: float = Field(0.03, ge=0, le=1, description="range at which training was enough")
+
+
+def _most_updates(at_least: int, at_most: int | None) -> Preset:
+    return Preset(
+        min_images_per_class=at_least,
+        max_images_per_class=at_most,
+        options={"outer_loops": 2 * at_least + 10},
+        source="our bound: twice the images per class and ten; the published loop has none",
+    )
+
+
+BOUNDS = tuple(
+    _most_updates(low, high)
+    for low, high in ((1, 4), (5, 9), (10, 19), (20, 29), (30, 39), (40, 49), (50, None))
+)
+
+
+class Target(NamedTuple):
+    """What real images of one class give: mean maps, and the features (n, d) of each image."""
+
+    means: list[Tensor]
+    features: Tensor
+
+
+@METHODS.register(
+    "cafe",
+    options=CAFEOptions,
+    source="Wang et al., CVPR 2022 (arXiv 2203.01531)",
+    presets=BOUNDS,
+    facts={"passes": {"real": 2, "synthetic": 4}},
+)
+class CAFE:
+    """Aligns the mean maps of every layer, and makes synthetic centres classify real features."""
+
+    state_type = ImageState
+
+    def __init__(self, options: CAFEOptions) -> None:
+        self.options = options
+
+    def needs(self, ctx: Context) -> list[TrainingPlan]:
+        return []
+
+    def total_steps(self, ctx: Context) -> int:
+        return self.options.iterations
+
+    def init(self, ctx: Context) -> ImageState:
+        images = initial_images(self.options.init, ctx)
+        return ImageState(images, torch.zeros_like(images))
+
+    def step(self, state: ImageState, number: int, ctx: Context) -> Metrics:
+        """All updates with one network."""
+        network, watched = ctx.fresh_network("network", number), list[float]()
+        halvings = sum(number >= share * self.options.iterations for share in RATE_HALVES_AT)
+        rate = self.options.image_learning_rate / 2**halvings
+        options = self.options.model_copy(update={"image_learning_rate": rate})
+        for update in range(self.options.outer_loops):
+            position = number * self.options.outer_loops + update
+            freeze_batch_norm(network, position, ctx)
+            loss, gradient = self.image_gradient(state.images, network, position, ctx)
+            descend(state, gradient, options)
+            watched.append(self._accuracy(network, position, 0, ctx))
+            spread = spread_of(watched, self.options.window)
+            if spread is not None and spread < self.options.settled:
+                break
+            if update < self.options.outer_loops - 1:
+                self._train(network, state, position, ctx)
+        return {"loss": loss, "updates": float(len(watched)), "network_accuracy": watched[-1]}
+
+    def finish(self, state: ImageState, ctx: Context) -> CondensedSet:
+        return CondensedSet(images=state.images.cpu(), labels=ctx.hard_labels())
+
+    def image_gradient(
+        self, images: Tensor, network: Network, position: int, ctx: Context
+    ) -> tuple[float, Tensor]:
+        """The loss over all classes and its gradient for all images."""
+        own = images.to(ctx.runtime.device).split(ctx.images_per_class)
+        classes = range(ctx.facts.num_classes)
+        draws = [draw_for(self.options.augmentation, label, position, ctx) for label in classes]
+
+        def target_of(label: int) -> Target:
+            return self._target(network, label, position, draws[label], ctx)
+
+        @torch.no_grad()
+        def centre_of(label: int) -> Tensor:
+            return taps(network, _seen(own[label], draws[label])).features.flatten(1).mean(0)
+
+        targets = ctx.runtime.map(target_of, classes)
+        centres = torch.stack(ctx.runtime.map(centre_of, classes))
+        discrimination, slopes = discriminate([t.features for t in targets], centres)
+        weight = self.options.discrimination_weight
+
+        def moved(label: int) -> tuple[Tensor, Tensor]:
+            part = own[label].detach().requires_grad_()
+            places = places_of(network, _seen(part, draws[label]))
+            aligned = alignment([place.mean(0) for place in places], targets[label].means)
+            # The centre's share of the discrimination, by the chain rule.
+            joint = aligned + weight * (slopes[label] * places[-1].mean(0)).sum()
+            (gradient,) = torch.autograd.grad(joint, part)
+            return aligned.detach(), gradient
+
+        found = ctx.runtime.map(moved, classes)
+        loss = torch.stack([aligned for aligned, _ in found]).sum() + weight * discrimination
+        return float(loss), torch.cat([gradient for _, gradient in found])
+
+    @torch.no_grad()
+    def _target(
+        self, network: Network, label: int, position: int, draw: Draw | None, ctx: Context
+    ) -> Target:
+        real = _seen(ctx.real_batch(label, self.options.real_batch, position), draw)
+        sums, features = list[list[Tensor]](), list[Tensor]()
+        for piece in ctx.runtime.chunks(len(real)):
+            places = places_of(network, real[piece])
+            sums.append([place.sum(0) for place in places])
+            features.append(places[-1])
+        means = [torch.stack(same).sum(0) / len(real) for same in zip(*sums, strict=True)]
+        return Target(means, torch.cat(features))
+
+    def _train(self, network: Network, state: ImageState, position: int, ctx: Context) -> None:
+        """Epochs on the condensed set until the network has learned something, or enough."""
+        condensed, watched = CondensedSet(state.images, ctx.hard_labels()), list[float]()
+        one_epoch = self.options.model_copy(update={"inner_epochs": 1})
+        for epoch in range(self.options.inner_epochs):
+            streams = ctx.streams.child("inner", position, epoch)
+            train_between_updates(
+                network, condensed, one_epoch, streams, ctx.runtime, self.options.augmentation
+            )
+            watched.append(self._accuracy(network, position, epoch + 1, ctx))
+            spread = spread_of(watched, self.options.window)
+            if spread is not None and spread > self.options.learned:
+                return
+
+    def _accuracy(self, network: Network, position: int, epoch: int, ctx: Context) -> float:
+        """Share of random real training images that the network classifies correctly."""
+        classes = range(ctx.facts.num_classes)
+        batches = [
+            ctx.real_batch(label, self.options.watch_batch, position, epoch, 1) for label in classes
+        ]
+        right = [
+            logits.argmax(1) == label
+            for label, batch in enumerate(batches)
+            for _, logits in predict(network, iter([batch]), ctx.runtime)
+        ]
+        return float(torch.cat(right).double().mean())
+
+
+def places_of(network: Network, images: Tensor) -> list[Tensor]:
+    """Every block's map before its pooling, and the flat features (n, d) as the last."""
+    found = taps(network, images)
+    return [*(place.flatten(1) for place in found.maps), found.features.flatten(1)]
+
+
+def alignment(synthetic: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
+    """Weighted squared distances of the mean maps of one class, summed (scalar).
+
+    The features count twice, as the published code lists them as a map and as a vector.
+    """
+    weights = [LOWER] * (len(real) - 2) + [UPPER, 2 * UPPER]
+    terms = [
+        weight * (a - b).square().sum()
+        for weight, a, b in zip(weights, synthetic, real, strict=True)
+    ]
+    return torch.stack(terms).sum()
+
+
+def discriminate(features: Sequence[Tensor], centres: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross entropy, summed, of real features classified by their products with the centres.
+
+    Args:
+        features: (n, d) of each class.
+        centres: mean synthetic features, (K, d).
+
+    Returns:
+        The sum (scalar) and its derivative by the centres, (K, d).
+    """
+    centres = centres.detach().requires_grad_()
+    labels = torch.cat(
+        [torch.full((len(own),), label, device=own.device) for label, own in enumerate(features)]
+    )
+    loss = F.cross_entropy(torch.cat(list(features)) @ centres.t(), labels, reduction="sum")
+    (slopes,) = torch.autograd.grad(loss, centres)
+    return loss.detach(), slopes
+
+
+def spread_of(values: Sequence[float], window: int) -> float | None:
+    """Range of the last ``window`` values; None while there are fewer."""
+    last = values[-window:]
+    return max(last) - min(last) if len(last) == window else None
+
+
+def _seen(images: Tensor, draw: Draw | None) -> Tensor:
+    return images if draw is None else draw.apply(images)
