@@ -48,6 +48,8 @@ from dcpi_core.spec.report import Arm, LabelStatistics
 
 CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_SECONDS = 5.0
+CHECKPOINT_SHARE = 0.05
+"""Of a job's time at most: large checkpoints are written less often."""
 PROGRESS_SECONDS = 0.25
 
 
@@ -103,7 +105,7 @@ class _Job:
         ]
         self.reporter = _Reporter(progress)
         self.saved_at = time.monotonic()
-        self.save_seconds = 0.0  # of the last checkpoint: large ones are written less often
+        self.save_seconds = 0.0  # what the last checkpoint took
         self.prepared_steps = 0
         self.memory = self._load()
         self.accounts = Accounts(self.memory, runtime)
@@ -319,7 +321,7 @@ class _Job:
             raise TrainingDiverged(f"{message} diverged in step {memory.step}: {metrics}")
         self.reporter(Progress(phase, memory.step, total, message, metrics))
         self._stop_if_asked()
-        if time.monotonic() - self.saved_at > max(CHECKPOINT_SECONDS, 20 * self.save_seconds):
+        if time.monotonic() - self.saved_at > self._checkpoint_pause():
             self.accounts.book()
             self._save()
 
@@ -334,6 +336,9 @@ class _Job:
     def _stop_if_asked(self) -> None:
         if self.stop():
             raise Stopped
+
+    def _checkpoint_pause(self) -> float:
+        return max(CHECKPOINT_SECONDS, self.save_seconds / CHECKPOINT_SHARE)
 
     def _save(self) -> None:
         began = time.monotonic()

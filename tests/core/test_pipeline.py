@@ -266,6 +266,7 @@ def test_a_step_that_fails_half_way_is_done_again_from_its_start(finished, tmp_p
 
     with monkeypatch.context() as patch:
         patch.setattr(pipeline, "CHECKPOINT_SECONDS", 0.0)
+        patch.setattr(pipeline, "CHECKPOINT_SHARE", float("inf"))
         patch.setattr(GradientMatching, "step", broken)
         with pytest.raises(MemoryError):
             pipeline.run(job(), here, device="cpu")
@@ -282,6 +283,7 @@ def test_a_diverged_step_is_not_kept(tmp_path, monkeypatch):
         return metrics if number < 2 else {"loss": float("nan")}
 
     monkeypatch.setattr(pipeline, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(pipeline, "CHECKPOINT_SHARE", float("inf"))
     monkeypatch.setattr(GradientMatching, "step", nan)
     with pytest.raises(TrainingDiverged, match="step 3"):
         pipeline.run(job(), here, device="cpu")
