@@ -17,8 +17,8 @@ REQUEST: dict[str, Any] = {
     "name": "demo",
     "options": {
         "base": {"iterations": 50},
-        "pi": {"feature": {"teacher_min_steps": 150}},
-        "evaluation": {"repeats": 3, "epochs": 100},
+        "pi": {"feature": {"teacher_min_steps": 300, "storage": "int8"}},
+        "evaluation": {"repeats": 3},
     },
 }
 
