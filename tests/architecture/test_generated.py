@@ -7,7 +7,9 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("module", ["dcpi_core.catalog_export", "app.openapi", "benchmarks.results_page"])
+@pytest.mark.parametrize(
+    "module", ["dcpi_core.catalog_export", "app.openapi", "benchmarks.results_page"]
+)
 def test_generated_file_is_current(module, root):
     command = [sys.executable, "-m", module, "--check"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)

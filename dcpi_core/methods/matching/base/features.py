@@ -5,6 +5,7 @@ synthetic images of each class under the same augmentation, and moves the synthe
 the class means approach each other. The network is never trained.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -36,7 +37,7 @@ class FeatureMatchingOptions(AugmentedOptions, ImageOptions):
     real_batch: int = Field(256, ge=1, le=8192, description="real images per class and step")
 
 
-class FeatureMatching:
+class FeatureMatching(ABC):
     """Images whose class means in the feature space of random networks are those of real ones."""
 
     state_type = ImageState
@@ -44,9 +45,9 @@ class FeatureMatching:
     def __init__(self, options: FeatureMatchingOptions) -> None:
         self.options = options
 
+    @abstractmethod
     def represent(self, network: Network, images: Tensor) -> Representations:
         """What of the images (n, C, H, W) is compared; differentiable in them if they need it."""
-        raise NotImplementedError
 
     def weights(self, places: int) -> Sequence[float]:
         """The share of each representation in the loss."""
