@@ -36,6 +36,7 @@ from dcpi_core.prepared import Assets
 from dcpi_core.privileged.features.labels import FeatureLabels
 from dcpi_core.registry import METHODS, PRIVILEGED_TYPES
 from dcpi_core.rng import Streams
+from dcpi_core.spec.protocols import Protocol, augmentation_of, default_epochs
 from dcpi_core.training import Recipe
 
 HELD_OUT = 10  # one in so many training images
@@ -48,7 +49,7 @@ class Base:
     method: str
     images_per_class: int
     options: dict[str, Any] = field(default_factory=dict)
-    flip_shift: bool = False
+    protocol: Protocol = "dc"
     students: int = 4
 
 
@@ -63,10 +64,11 @@ class Cell:
 
 BASES = {
     "dc, 1": Base("dc", 1, {"iterations": 200}),
-    "random, 10": Base("random", 10, flip_shift=True, students=2),
-    "herding, 10": Base("herding", 10, flip_shift=True, students=2),
-    "k_center, 10": Base("k_center", 10, flip_shift=True, students=2),
-    "dm, 10": Base("dm", 10, {"iterations": 1000}, flip_shift=True, students=2),
+    "random, 10": Base("random", 10, protocol="dc_flip_shift", students=2),
+    "random, 10, dsa": Base("random", 10, protocol="dsa", students=2),
+    "herding, 10": Base("herding", 10, protocol="dc_flip_shift", students=2),
+    "k_center, 10": Base("k_center", 10, protocol="dc_flip_shift", students=2),
+    "dm, 10": Base("dm", 10, {"iterations": 200}, protocol="dc_flip_shift", students=2),
 }
 
 LEARN = {
@@ -85,7 +87,7 @@ def cells() -> Iterator[Cell]:
     yield from _kinds("dc, 1")
     yield from _ten("random, 10")
     yield from _learned("dc, 1")
-    for base in ("dm, 10", "herding, 10", "k_center, 10"):
+    for base in ("random, 10, dsa", "herding, 10", "k_center, 10", "dm, 10"):
         yield Cell(base, {})
         yield Cell(base, {"soft": {}})
         yield Cell(base, {"feature": {"regression_weight": 50.0}, "soft": {}})
@@ -119,6 +121,9 @@ def _kinds(base: str) -> Iterator[Cell]:
         yield Cell(base, {kind: {}})
         yield Cell(base, {kind: {"regression_weight": 100.0}})
     yield Cell(base, {"attention_channel": {"layer": "second", "regression_weight": 100.0}})
+    for regression, task in ((20.0, 1.0), (20.0, 3.0), (100.0, 5.0)):
+        weights = {"regression_weight": regression, "task_weight": task}
+        yield Cell(base, {"feature": weights})
     yield Cell(base, {"feature": {"labels_per_image": 2}})
     yield Cell(base, {"feature": {"labels_per_image": 2, "combine": "random"}})
 
@@ -205,7 +210,8 @@ class Search:
         """Make the cell's set and train its students."""
         began, base = time.monotonic(), BASES[cell.base]
         condensed, metrics = self.labelled(cell)
-        recipe = Recipe(augmentation="flip_shift" if base.flip_shift else "none")
+        augmentation = augmentation_of(base.protocol, self.source.facts.name)
+        recipe = Recipe(default_epochs(base.protocol), augmentation=augmentation)
 
         def student(seed: int) -> float:
             trial = Trial("ConvNetD3", recipe, seed)
