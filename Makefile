@@ -7,7 +7,7 @@ READY  := $(VENV)/.dcpi-ready
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo serve test test-all lint fix bench catalog openapi pins clean
+.PHONY: help setup run demo serve test lint fix bench catalog openapi pins clean
 
 help: ## list these words
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,11 +33,8 @@ demo: setup ## the same, then stop; fails unless the bundle beats random images
 serve: setup ## start the service and wait for jobs
 	$(BIN)/dcpi serve
 
-test: setup ## the tests, without the slow ones
+test: setup ## the tests
 	$(BIN)/python -m pytest
-
-test-all: setup ## the tests, slow ones included
-	$(BIN)/python -m pytest -m 'slow or not slow'
 
 lint: setup ## format, lint, types, import contracts, generated files
 	$(BIN)/ruff format --check .

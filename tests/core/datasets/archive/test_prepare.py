@@ -367,7 +367,6 @@ def test_two_classes_of_a_real_archive(cifar10, inspect):
     assert (facts.channels, facts.height, facts.width) == (3, 32, 32)
 
 
-@pytest.mark.slow
 def test_a_whole_real_archive(cifar10, tmp_path):
     out = tmp_path / "cifar10.safetensors"
     facts = inspect_archive(cifar10, "cifar10-jpeg", out)
