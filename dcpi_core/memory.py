@@ -22,6 +22,7 @@ _NUMBERS = (
     "full_epoch_seconds",
     "peaks",
     "label_statistics",
+    "base_reused",
 )
 """Fields that are JSON as they are."""
 
@@ -41,6 +42,7 @@ class Memory:
         full_epoch_seconds: of one epoch on the whole training data, if this job measured it.
         peaks: largest memory seen so far, in bytes.
         label_statistics: finished descriptions of the labels.
+        base_reused: the base set was made by an earlier job.
     """
 
     phase: Phase = Phase.PREPARE
@@ -56,6 +58,7 @@ class Memory:
     full_epoch_seconds: float | None = None
     peaks: dict[str, int] = field(default_factory=dict)
     label_statistics: list[dict[str, Any]] = field(default_factory=list)
+    base_reused: bool = False
 
 
 @dataclass(frozen=True)

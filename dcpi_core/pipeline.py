@@ -14,6 +14,7 @@ from typing import Any
 
 from dcpi_core import bundle
 from dcpi_core.accounting import Accounts, Timing, cost_of, full_epoch_seconds
+from dcpi_core.base_sets import BaseSet, BaseSets
 from dcpi_core.bundle.tensors import stored_bytes
 from dcpi_core.compute import Runtime
 from dcpi_core.condensed import CondensedSet
@@ -51,6 +52,10 @@ CHECKPOINT_SECONDS = 5.0
 CHECKPOINT_SHARE = 0.05
 """Of a job's time at most: large checkpoints are written less often."""
 PROGRESS_SECONDS = 0.25
+BASE_REUSED = (
+    "The base set is that of an earlier job with the same dataset, budget, method, options and "
+    "seed; the seconds of its phase were measured there."
+)
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,10 @@ class _Job:
         self.prepared_steps = 0
         self.memory = self._load()
         self.accounts = Accounts(self.memory, runtime)
+
+    @property
+    def base_sets(self) -> BaseSets:
+        return BaseSets(self.place.assets)
 
     @cached_property
     def source(self) -> ImageDataset:
@@ -170,14 +179,39 @@ class _Job:
     def _base(self) -> None:
         method, memory, ctx = self.method, self.memory, self.ctx
         if memory.partial is None:
+            if self._reuse_base():
+                return
             memory.partial = method.init(ctx)
         total = method.total_steps(ctx)
         while memory.step < total:
             metrics = method.step(memory.partial, memory.step, ctx)
             self._after_step(Phase.BASE, total, metrics, self.spec.base_method.name)
         memory.sets["base"] = method.finish(memory.partial, ctx)
-        if "equal_steps" in self.spec.evaluation.controls:
+        if self._goes_on_from_base:
             memory.base_state = memory.partial
+        self.accounts.book()
+        phase = Phase.BASE.value
+        made = BaseSet(memory.sets["base"], memory.seconds[phase], memory.device_seconds.get(phase))
+        self.base_sets.keep(made, self.spec.base_method, ctx)
+
+    @property
+    def _goes_on_from_base(self) -> bool:
+        """Whether a control needs the base method's last state, which a finished set has not."""
+        return "equal_steps" in self.spec.evaluation.controls
+
+    def _reuse_base(self) -> bool:
+        """Take the base set of an earlier job with the same base, if there is one."""
+        memory, name, phase = self.memory, self.spec.base_method.name, Phase.BASE.value
+        found = self.base_sets.find(self.spec.base_method, self.ctx)
+        if found is None or self._goes_on_from_base:
+            return False
+        memory.sets["base"], memory.base_reused = found.condensed, True
+        memory.seconds[phase] = found.seconds
+        if found.device_seconds is not None:
+            memory.device_seconds[phase] = found.device_seconds
+        total = self.method.total_steps(self.ctx)
+        self.reporter(Progress(Phase.BASE, total, total, f"{name}, made by an earlier job"))
+        return True
 
     def _privileged(self) -> None:
         memory, base, ctx = self.memory, self.memory.sets["base"], self.ctx
@@ -291,7 +325,7 @@ class _Job:
             cost=cost_of(memory),
             metrics=memory.metrics,
             label_statistics=[LabelStatistics(**each) for each in memory.label_statistics],
-            notes=self.control_plan.notes,
+            notes=(*self.control_plan.notes, *([BASE_REUSED] if memory.base_reused else [])),
         )
         directory = self.place.workspace / "bundle"
         report = build_report(self.spec, findings, self.runtime)

@@ -367,3 +367,65 @@ def test_no_method_can_reach_the_test_data(finished, tmp_path):
     assert all(torch.equal(first[name], second[name]) for name in first)
     reports = [bundle.load(path).report for path in (directory, blind)]
     assert reports[0].arm("base").runs != reports[1].arm("base").runs
+
+
+class TestBaseOfAnEarlierJob:
+    """The second job's base phase takes no step and gives the first job's images."""
+
+    @pytest.fixture
+    def steps(self, monkeypatch):
+        real, seen = GradientMatching.step, []
+
+        def counted(self, state, number, ctx):
+            seen.append(number)
+            return real(self, state, number, ctx)
+
+        monkeypatch.setattr(GradientMatching, "step", counted)
+        return seen
+
+    def images(self, directory):
+        return bundle.load(directory).condensed.images
+
+    def test_carries_labels_of_another_kind(self, finished, steps):
+        root, first, _ = finished
+        spec = job("soft", evaluation={"repeats": 2, "epochs": 3, "controls": []})
+        second = pipeline.run(spec, place(root, "soft"), device="cpu")
+        assert not steps
+        assert torch.equal(self.images(first), self.images(second))
+        ours, theirs = bundle.load(second).report, bundle.load(first).report
+        assert ours.notes[-1].startswith("The base set is that of an earlier job")
+        assert ours.seconds["base"] == pytest.approx(theirs.seconds["base"], rel=0.5)
+        assert not any("earlier job" in note for note in theirs.notes)
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            {"seed": 1},
+            {"base": {"iterations": 2, "outer_loops": 2, "real_batch": 20}},
+            {"network": "ConvNetD1"},
+        ],
+        ids=["seed", "option", "network"],
+    )
+    def test_is_not_taken_for_another(self, finished, steps, other):
+        root, first, _ = finished
+        small = {"evaluation": {"repeats": 1, "epochs": 1}}
+        second = pipeline.run(job("none", **small | other), place(root, str(other)), device="cpu")
+        assert steps
+        assert not torch.equal(self.images(first), self.images(second))
+
+    def test_is_made_again_where_a_control_goes_on_from_it(self, finished, steps):
+        root, first, _ = finished
+        spec = job(evaluation={"repeats": 1, "epochs": 1, "controls": ["equal_steps"]})
+        second = pipeline.run(spec, place(root, "steps"), device="cpu")
+        assert len(steps) > 6
+        assert torch.equal(self.images(first), self.images(second))
+
+    def test_is_made_again_if_it_is_damaged(self, tmp_path, steps):
+        spec = job("none", evaluation={"repeats": 1, "epochs": 1})
+        first = self.images(pipeline.run(spec, place(tmp_path, "first"), device="cpu"))
+        (kept,) = tmp_path.glob("assets/cpu/base_sets/*.safetensors")
+        kept.write_bytes(kept.read_bytes()[:100])
+        steps.clear()
+        again = pipeline.run(spec, place(tmp_path, "again"), device="cpu")
+        assert len(steps) == 6
+        assert torch.equal(first, self.images(again))
