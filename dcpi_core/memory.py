@@ -23,6 +23,7 @@ _NUMBERS = (
     "peaks",
     "label_statistics",
     "base_reused",
+    "remembered",
 )
 """Fields that are JSON as they are."""
 
@@ -43,6 +44,7 @@ class Memory:
         peaks: largest memory seen so far, in bytes.
         label_statistics: finished descriptions of the labels.
         base_reused: the base set was made by an earlier job.
+        remembered: how many of the runs had been measured before, for another job or another try.
     """
 
     phase: Phase = Phase.PREPARE
@@ -59,6 +61,7 @@ class Memory:
     peaks: dict[str, int] = field(default_factory=dict)
     label_statistics: list[dict[str, Any]] = field(default_factory=list)
     base_reused: bool = False
+    remembered: int = 0
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ ends, on a CPU, with the same tensors bit for bit as a run that was never interr
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from dcpi_core.evaluation.controls import ControlPlan, plan_controls, plan_makin
 from dcpi_core.evaluation.label_statistics import job_statistics
 from dcpi_core.evaluation.measure import Measurement, Trial, measure
 from dcpi_core.evaluation.protocols import recipe_of
+from dcpi_core.evaluation.remembered import Measurements, key_of
 from dcpi_core.evaluation.reporting import Findings, build_arm, build_report, seeds_of
 from dcpi_core.memory import Memory, StateTypes, load_memory, save_memory
 from dcpi_core.methods.base import AnyMethod
@@ -52,10 +53,6 @@ CHECKPOINT_SECONDS = 5.0
 CHECKPOINT_SHARE = 0.05
 """Of a job's time at most: large checkpoints are written less often."""
 PROGRESS_SECONDS = 0.25
-BASE_REUSED = (
-    "The base set is that of an earlier job with the same dataset, budget, method, options and "
-    "seed; the seconds of its phase were measured there."
-)
 
 
 @dataclass(frozen=True)
@@ -300,19 +297,29 @@ class _Job:
         while self.memory.step < len(units):
             # Students side by side; each is independent of the rest.
             group = units[self.memory.step : self.memory.step + self.runtime.side_by_side]
-            found = self.runtime.map(lambda unit: self._measure(*unit), group)
-            for (arm, network, repeat), result in zip(group, found, strict=True):
+            threads = self.runtime.threads if len(group) == 1 else 1
+            found = self.runtime.map(partial(self._measure, threads=threads), group)
+            for (arm, network, repeat), (result, known) in zip(group, found, strict=True):
+                self.memory.remembered += known
                 unit = {"arm": arm.name, "network": network, "repeat": repeat}
                 self.memory.runs.append(unit | asdict(result))
             self.memory.step += len(group) - 1
-            last = {"accuracy": found[-1].accuracy}
+            last = {"accuracy": found[-1][0].accuracy}
             self._after_step(Phase.EVALUATE, len(units), last, group[-1][0].title)
 
-    def _measure(self, arm: ArmPlan, network: str, repeat: int) -> Measurement:
-        recipe = recipe_of(self.spec)
-        trial = Trial(network, recipe, seeds_of(self.spec)[repeat])
+    def _measure(self, unit: tuple[ArmPlan, str, int], threads: int) -> tuple[Measurement, bool]:
+        """One student, and whether it had been measured before."""
+        arm, network, repeat = unit
+        trial = Trial(network, recipe_of(self.spec), seeds_of(self.spec)[repeat])
         condensed = arm.training_set(repeat)
-        return measure(trial, condensed, self.source, self.runtime, self._on_student_step)
+        known = Measurements(self.place.assets)
+        key = key_of(trial, condensed, self.source, self.runtime.device.type, threads)
+        found = known.find(key)
+        if found is not None:
+            return found, True
+        found = measure(trial, condensed, self.source, self.runtime, self._on_student_step)
+        known.keep(key, found)
+        return found, False
 
     def _package(self) -> Path:
         self.reporter(Progress(Phase.PACKAGE, 0, 1, "writing the bundle"))
@@ -325,7 +332,7 @@ class _Job:
             cost=cost_of(memory),
             metrics=memory.metrics,
             label_statistics=[LabelStatistics(**each) for each in memory.label_statistics],
-            notes=(*self.control_plan.notes, *([BASE_REUSED] if memory.base_reused else [])),
+            notes=(*self.control_plan.notes, *_reused(memory)),
         )
         directory = self.place.workspace / "bundle"
         report = build_report(self.spec, findings, self.runtime)
@@ -398,6 +405,20 @@ class _Reporter:
         if progress.step == progress.total_steps or now - self.last >= PROGRESS_SECONDS:
             self.last = now
             self.sink(progress)
+
+
+def _reused(memory: Memory) -> Iterator[str]:
+    """What an earlier job had done already, for the report's notes."""
+    if memory.base_reused:
+        yield (
+            "The base set is that of an earlier job with the same dataset, budget, method, options "
+            "and seed; the seconds of its phase were measured there."
+        )
+    if memory.remembered:
+        yield (
+            f"{memory.remembered} of {len(memory.runs)} students had been measured before, on the "
+            "same bytes with the same seeds; the seconds of the evaluation leave them out."
+        )
 
 
 def _instance(registry: Registry[Any], component: Component) -> Any:

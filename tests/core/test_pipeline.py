@@ -393,7 +393,11 @@ class TestBaseOfAnEarlierJob:
         assert not steps
         assert torch.equal(self.images(first), self.images(second))
         ours, theirs = bundle.load(second).report, bundle.load(first).report
-        assert ours.notes[-1].startswith("The base set is that of an earlier job")
+        assert ours.notes[-2].startswith("The base set is that of an earlier job")
+        assert ours.notes[-1].startswith("4 of 6 students had been measured before")
+        assert [ours.arm(n).runs for n in ("random", "base")] == [
+            theirs.arm(n).runs for n in ("random", "base")
+        ]
         assert ours.seconds["base"] == pytest.approx(theirs.seconds["base"], rel=0.5)
         assert not any("earlier job" in note for note in theirs.notes)
 

@@ -1,0 +1,67 @@
+"""Students that earlier jobs have measured: the same bytes and seed give the same student.
+
+The same random images stand beside every method, and the same base set beside labels of every
+kind; they are measured once.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from dcpi_core import __version__
+from dcpi_core.bundle.tensors import SOURCE_INDICES, to_tensors
+from dcpi_core.checkpoint import load_tensors, save_tensors
+from dcpi_core.condensed import CondensedSet
+from dcpi_core.datasets.base import ImageDataset
+from dcpi_core.evaluation.measure import Measurement, Trial
+from dcpi_core.spec.errors import CheckpointError
+
+
+class Measurements:
+    """Measurements by the digest of all that determines them; safe to share between processes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def find(self, key: str) -> Measurement | None:
+        """The measurement of this key; None if it is not there or cannot be read."""
+        path = self._path(key)
+        if not path.exists():
+            return None
+        try:
+            return Measurement.restore(load_tensors(path)[1])
+        except CheckpointError:
+            return None
+
+    def keep(self, key: str, found: Measurement) -> None:
+        """Remember a measurement."""
+        save_tensors(self._path(key), {}, asdict(found))
+
+    def _path(self, key: str) -> Path:
+        return self.root / "measurements" / key[:2] / f"{key}.safetensors"
+
+
+def key_of(
+    trial: Trial, condensed: CondensedSet, source: ImageDataset, device: str, threads: int
+) -> str:
+    """Digest of everything that decides what a student gets right.
+
+    Args:
+        device: kind of device. ``threads`` of a CPU count, too: their number decides in what
+            order floating-point sums are taken.
+    """
+    tensors, settings = to_tensors(condensed)
+    determined_by = {
+        "version": __version__,
+        "trial": asdict(trial),
+        "data": source.facts.fingerprint,
+        "labels": settings,
+        "where": [device, threads],
+    }
+    digest = hashlib.sha256(json.dumps(determined_by, sort_keys=True).encode())
+    for name in sorted(tensors.keys() - {SOURCE_INDICES}):
+        values = tensors[name]
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        digest.update(values.numpy().tobytes())
+    return digest.hexdigest()
