@@ -10,6 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.reproduce.cells import Cell, Table
+from benchmarks.reproduce.results import runs_of
+from benchmarks.reproduce.tables import TABLES
+
 RESULTS = Path(__file__).with_name("results")
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
 
@@ -48,6 +52,10 @@ def render() -> str:
         path = RESULTS / f"{name}.json"
         if path.exists():
             parts.append("\n".join(section(json.loads(path.read_text()))))
+    parts += [
+        "\n".join(_reproduced(json.loads(path.read_text()), TABLES[path.stem.split("_")[0]]))
+        for path in sorted((RESULTS / "reproduce").glob("*.json"))
+    ]
     speeds = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
     parts.append("\n".join(_speed([found for found in speeds if "ratio_median" in found])))
     return "\n".join(parts)
@@ -65,6 +73,29 @@ def _service(found: dict[str, Any]) -> Iterator[str]:
         protocol, epochs = job["report"]["protocol"], job["report"]["epochs"]
         yield f"\nProtocol `{protocol}`, {epochs} epochs.\n"
     yield _machine(found)
+
+
+def _reproduced(found: dict[str, Any], table: Table) -> Iterator[str]:
+    scale = {"cpu": "short runs that fit a CPU", "paper": "the published settings"}[found["scale"]]
+    yield f"## {table.title}\n"
+    yield f"{table.caption} On `{found['dataset']}`, {scale}; the paper's number in brackets.\n"
+    yield "| | " + " | ".join(table.columns) + " |"
+    yield "|---" + "|---:" * len(table.columns) + "|"
+    cells = {(cell.row, cell.column): cell for cell in table.cells}
+    for row in table.rows:
+        own = [_cell(cells.get((row, column)), found) for column in table.columns]
+        if any(own):
+            yield f"| {row} | " + " | ".join(own) + " |"
+    yield ""
+
+
+def _cell(cell: Cell | None, found: dict[str, Any]) -> str:
+    """Ours, n, and the paper's; empty where nothing was run."""
+    runs = runs_of(cell, found) if cell is not None else None
+    if cell is None or runs is None:
+        return ""
+    paper = f" ({cell.paper:g})" if cell.paper is not None else ""
+    return f"{_spread(runs)}, n={len(runs)}{paper}"
 
 
 def _search(found: dict[str, Any]) -> Iterator[str]:
