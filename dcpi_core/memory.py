@@ -22,6 +22,7 @@ _NUMBERS = (
     "full_epoch_seconds",
     "peaks",
     "label_statistics",
+    "gradient_alignment",
     "base_reused",
     "remembered",
 )
@@ -42,7 +43,7 @@ class Memory:
         seconds: wall seconds by phase; ``device_seconds`` those between events on a GPU.
         full_epoch_seconds: of one epoch on the whole training data, if this job measured it.
         peaks: largest memory seen so far, in bytes.
-        label_statistics: finished descriptions of the labels.
+        label_statistics: finished descriptions of the labels; so is ``gradient_alignment``.
         base_reused: the base set was made by an earlier job.
         remembered: how many of the runs had been measured before, for another job or another try.
     """
@@ -60,6 +61,7 @@ class Memory:
     full_epoch_seconds: float | None = None
     peaks: dict[str, int] = field(default_factory=dict)
     label_statistics: list[dict[str, Any]] = field(default_factory=list)
+    gradient_alignment: list[dict[str, Any]] = field(default_factory=list)
     base_reused: bool = False
     remembered: int = 0
 

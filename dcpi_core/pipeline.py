@@ -24,6 +24,7 @@ from dcpi_core.datasets import load_prepared
 from dcpi_core.datasets.base import ImageDataset
 from dcpi_core.evaluation.arms import ArmPlan, Ingredients, plan_arms
 from dcpi_core.evaluation.controls import ControlPlan, plan_controls, plan_makings
+from dcpi_core.evaluation.gradient_alignment import gradient_alignment
 from dcpi_core.evaluation.label_statistics import job_statistics
 from dcpi_core.evaluation.measure import Measurement, Trial, measure
 from dcpi_core.evaluation.protocols import recipe_of
@@ -46,7 +47,7 @@ from dcpi_core.spec.progress import (
     ignore_progress,
     never_stop,
 )
-from dcpi_core.spec.report import Arm, LabelStatistics
+from dcpi_core.spec.report import Arm, GradientAlignment, LabelStatistics
 
 CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_SECONDS = 5.0
@@ -262,6 +263,16 @@ class _Job:
         found = job_statistics(sets["enriched"], assigned, self.types, self.ctx)
         self.memory.label_statistics = [each.model_dump() for each in found]
         self.reporter(Progress(Phase.CONTROLS, 1, 1, "label statistics"))
+        if self.spec.evaluation.gradient_alignment:
+            self._compare_gradients(sets["enriched"])
+
+    def _compare_gradients(self, shipped: CondensedSet) -> None:
+        def after_step(step: int, total: int) -> None:
+            self.reporter(Progress(Phase.CONTROLS, step, total, "gradient alignment"))
+            self._stop_if_asked()
+
+        found = gradient_alignment(shipped, recipe_of(self.spec), self.ctx, after_step)
+        self.memory.gradient_alignment = [each.model_dump() for each in found]
 
     @cached_property
     def label_steps(self) -> int:
@@ -332,6 +343,7 @@ class _Job:
             cost=cost_of(memory),
             metrics=memory.metrics,
             label_statistics=[LabelStatistics(**each) for each in memory.label_statistics],
+            gradient_alignment=[GradientAlignment(**each) for each in memory.gradient_alignment],
             notes=(*self.control_plan.notes, *_reused(memory)),
         )
         directory = self.place.workspace / "bundle"

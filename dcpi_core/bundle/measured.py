@@ -4,7 +4,7 @@ from statistics import fmean
 
 from dcpi_core.bundle.markdown import plain
 from dcpi_core.spec.manifest import Manifest
-from dcpi_core.spec.report import Arm, LabelStatistics, Report
+from dcpi_core.spec.report import Arm, GradientAlignment, LabelStatistics, Report
 
 
 def measured_sections(manifest: Manifest, report: Report) -> list[str]:
@@ -13,6 +13,7 @@ def measured_sections(manifest: Manifest, report: Report) -> list[str]:
         "## Accuracy\n\n" + _accuracy(report),
         "## Classes and calibration\n\n" + _classes(manifest, report),
         *_labels(report),
+        *_gradients(report),
         *_cost(report),
     ]
 
@@ -103,6 +104,32 @@ def _label_row(found: LabelStatistics) -> str:
     ]
     label = f"{found.kind}, {found.stage}"
     return f"| {label} | {' | '.join(cells)} | {found.verdict or '-'} |"
+
+
+def _gradients(report: Report) -> list[str]:
+    """Cosines with real gradients; no section unless the job asked for them."""
+    rows = [row for found in report.gradient_alignment for row in _gradient_rows(found)]
+    if not rows:
+        return []
+    steps = report.gradient_alignment[0].steps
+    head = "| students learn from | gradient on | " + " | ".join(f"step {n:,}" for n in steps)
+    rule = "\n|---|---|" + "---:|" * len(steps) + "\n"
+    note = (
+        "\n\nCosine between the extractor's gradient on this set and that on real images at the "
+        f"same weights, mean of {report.gradient_alignment[0].students} students."
+    )
+    return ["## Gradients\n\n" + head + " |" + rule + "\n".join(rows) + note]
+
+
+def _gradient_rows(found: GradientAlignment) -> list[str]:
+    names = {"base": "the images alone", "privileged": "images and labels"}
+    cosines = {"base": found.base, "privileged": found.privileged}
+    return [
+        f"| {names[found.follows]} | {names[kind]} | "
+        + " | ".join(f"{cosine:.3f}" for cosine in own)
+        + " |"
+        for kind, own in cosines.items()
+    ]
 
 
 def _cost(report: Report) -> list[str]:

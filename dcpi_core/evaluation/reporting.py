@@ -19,6 +19,7 @@ from dcpi_core.spec.report import (
     Cost,
     Difference,
     Environment,
+    GradientAlignment,
     LabelStatistics,
     Report,
 )
@@ -118,6 +119,7 @@ class Findings:
     cost: Cost
     metrics: Mapping[str, float]
     label_statistics: Sequence[LabelStatistics]
+    gradient_alignment: Sequence[GradientAlignment]
     notes: Sequence[str]
 
 
@@ -135,6 +137,7 @@ def build_report(spec: JobSpec, found: Findings, runtime: Runtime) -> Report:
         cost=found.cost,
         metrics=dict(found.metrics),
         label_statistics=tuple(found.label_statistics),
+        gradient_alignment=tuple(found.gradient_alignment),
         environment=environment(runtime),
         notes=tuple(found.notes),
     )

@@ -51,6 +51,11 @@ class EvaluationOptions(Options):
         "labels; permuted: labels exchanged between classes; noise: assigned labels moved at "
         "random as far as learning moved them. One that does not apply is left out with a note",
     )
+    gradient_alignment: bool = Field(
+        False,
+        description="also compare gradients on the set, with and without its labels, with those "
+        "on real images along a training: four trainings of at most 100 epochs",
+    )
 
 
 class RequestOptions(Record):
@@ -105,6 +110,7 @@ class EvaluationSpec(Record):
     repeats: int
     epochs: int
     controls: tuple[Control, ...] = ()
+    gradient_alignment: bool = False
 
 
 class JobSpec(Record):

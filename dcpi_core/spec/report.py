@@ -127,6 +127,25 @@ class LabelStatistics(Record):
     verdict: Verdict | None = None
 
 
+class GradientAlignment(Record):
+    """Cosines between the extractor's gradients on the set and on real images, along a training.
+
+    Attributes:
+        follows: what the students learn from: ``privileged``, the shipped set; ``base``, the same
+            without its privileged labels.
+        students: how many the cosines are the means of.
+        steps: optimiser steps done when the gradients were compared.
+        base: cosine for the gradient without the labels, at each of ``steps``.
+        privileged: the same with them.
+    """
+
+    follows: Literal["base", "privileged"]
+    students: int
+    steps: tuple[int, ...]
+    base: tuple[float, ...]
+    privileged: tuple[float, ...]
+
+
 class Cost(Record):
     """What the job took, beyond the wall seconds of its phases.
 
@@ -176,6 +195,7 @@ class Report(Record):
     cost: Cost | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
     label_statistics: tuple[LabelStatistics, ...] = ()
+    gradient_alignment: tuple[GradientAlignment, ...] = ()
     environment: Environment
     notes: tuple[str, ...] = ()
 
