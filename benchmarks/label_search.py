@@ -117,6 +117,9 @@ def _kinds(base: str) -> Iterator[Cell]:
     yield Cell(base, {"feature": {"contrast_weight": 1.0}})
     yield Cell(base, {"soft": {}})
     yield Cell(base, {"feature": {}, "soft": {}})
+    mixed = {"hard_label_weight": 0.5}
+    yield Cell(base, {"soft": mixed})
+    yield Cell(base, {"feature": {}, "soft": mixed})
     for kind in ("attention_channel", "attention_spatial"):
         yield Cell(base, {kind: {}})
         yield Cell(base, {kind: {"regression_weight": 100.0}})

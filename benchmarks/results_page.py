@@ -5,6 +5,7 @@ python -m benchmarks.results_page [--check]
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 from benchmarks.reproduce.cells import Cell, Table
 from benchmarks.reproduce.results import runs_of
 from benchmarks.reproduce.tables import TABLES
+from benchmarks.scatter import Point, scatter_svg
 
 RESULTS = Path(__file__).with_name("results")
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
@@ -45,20 +47,51 @@ turns within one run; the ratio is the median of the ratios per round.
 """
 
 
-def render() -> str:
-    """The text of the page."""
+def render() -> dict[Path, str]:
+    """The page and its charts, as text by path."""
+    charts: dict[Path, str] = {}
     parts = [HEAD]
     for name, section in (("cifar10", _service), ("label_search", _search)):
         path = RESULTS / f"{name}.json"
         if path.exists():
             parts.append("\n".join(section(json.loads(path.read_text()))))
+    searched = RESULTS / "label_search.json"
+    if searched.exists():
+        charts = _charts(json.loads(searched.read_text()))
     parts += [
         "\n".join(_reproduced(json.loads(path.read_text()), TABLES[path.stem.split("_")[0]]))
         for path in sorted((RESULTS / "reproduce").glob("*.json"))
     ]
     speeds = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
     parts.append("\n".join(_speed([found for found in speeds if "ratio_median" in found])))
-    return "\n".join(parts)
+    return charts | {PAGE: "\n".join(parts)}
+
+
+def _charts(found: dict[str, Any]) -> dict[Path, str]:
+    """Accuracy over bytes for every base that has several kinds of labels."""
+    cells = [cell for cell in found["cells"].values() if not cell["control"]]
+    charts = {}
+    for base in dict.fromkeys(cell["base"] for cell in cells):
+        points = [_point(cell) for cell in cells if cell["base"] == base]
+        if len({point.series for point in points}) > 2:
+            charts[_chart_path(base)] = scatter_svg(points, f"CIFAR-10, {base} per class")
+    return charts
+
+
+def _chart_path(base: str) -> Path:
+    return PAGE.parent / "images" / f"labels_{re.sub('[^a-z0-9]+', '_', base)}.svg"
+
+
+def _point(cell: dict[str, Any]) -> Point:
+    kinds = " + ".join(cell["labels"]) or "no labels"
+    storage = [own["storage"] for own in cell["labels"].values() if "storage" in own]
+    return Point(
+        size=sum(cell["bytes"].values()),
+        accuracy=100 * cell["mean"],
+        spread=100 * cell["std"],
+        series=kinds,
+        name=" ".join([kinds, *storage]),
+    )
 
 
 def _service(found: dict[str, Any]) -> Iterator[str]:
@@ -100,10 +133,12 @@ def _cell(cell: Cell | None, found: dict[str, Any]) -> str:
 
 def _search(found: dict[str, Any]) -> Iterator[str]:
     yield SEARCH
-    cells = list(found["cells"].values())
+    cells, drawn = list(found["cells"].values()), _charts(found)
     for base in dict.fromkeys(cell["base"] for cell in cells):
         own = [cell for cell in cells if cell["base"] == base]
         yield f"### {base} per class\n"
+        if _chart_path(base) in drawn:
+            yield f"![accuracy over bytes](images/{_chart_path(base).name})\n"
         yield "| labels | control | label bytes | accuracy | n | drift |"
         yield "|---|---|---:|---:|---:|---:|"
         for cell in sorted(own, key=lambda cell: -cell["mean"]):
@@ -162,14 +197,22 @@ def _machine(found: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    """Write the page, or with ``--check`` fail if it is stale."""
+    """Write the page and its charts, or with ``--check`` fail if it is stale."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; fail if stale")
-    text = render()
+    files = render()
     if not parser.parse_args().check:
-        PAGE.write_text(text, encoding="utf-8")
+        for path, text in files.items():
+            path.write_text(text, encoding="utf-8")
         return 0
-    return 0 if PAGE.exists() and PAGE.read_text(encoding="utf-8") == text else 1
+    stale = [
+        path
+        for path, text in files.items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
+    for path in stale:
+        print(f"stale: {path.name}", file=sys.stderr)
+    return 1 if stale else 0
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn import functional as F
 
 from dcpi_core.condensed import CondensedSet, PrivilegedLabels, StudentOutput
 from dcpi_core.context import Context, Metrics
@@ -22,6 +23,13 @@ class SoftOptions(TeacherOptions):
 
     temperature: float = Field(
         1.0, gt=0, le=100, description="divides the teacher's logits; above 1 is softer"
+    )
+    hard_label_weight: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the hard label in the soft one; synthetic images may show a teacher "
+        "nothing that it knows, and its word alone is then worth little",
     )
 
 
@@ -56,11 +64,15 @@ class SoftLabels(PrivilegedLabels):
 
 @dataclass
 class SoftState:
-    """The teacher's probabilities; there is nothing left to learn."""
+    """The labels; there is nothing left to learn.
+
+    ``agreement`` is the share of images whose class the teacher tells.
+    """
 
     probabilities: Tensor
     teacher: str
     teacher_accuracy: float
+    agreement: float
 
 
 @PRIVILEGED_TYPES.register(
@@ -87,10 +99,13 @@ class Soft:
         network = teacher.network(ctx.facts, ctx.runtime)
         found = predict(network, iter([condensed.images]), ctx.runtime)
         logits = torch.cat([part for _, part in found]).cpu()
+        own = torch.softmax(logits / self.options.temperature, dim=1)
+        hard = F.one_hot(condensed.labels.cpu(), logits.shape[1]).to(own)
         return SoftState(
-            probabilities=torch.softmax(logits / self.options.temperature, dim=1),
+            probabilities=own.lerp(hard, self.options.hard_label_weight),
             teacher=plan.digest(ctx.facts.fingerprint),
             teacher_accuracy=teacher.train_accuracy,
+            agreement=float((logits.argmax(1) == condensed.labels.cpu()).double().mean()),
         )
 
     def step(self, state: SoftState, condensed: CondensedSet, number: int, ctx: Context) -> Metrics:
@@ -100,5 +115,8 @@ class Soft:
         return SoftLabels(state.probabilities, self.options.temperature, state.teacher)
 
     def finish(self, state: SoftState) -> Enrichment:
-        metrics = {"teacher_train_accuracy": state.teacher_accuracy}
+        metrics = {
+            "teacher_train_accuracy": state.teacher_accuracy,
+            "teacher_agreement": state.agreement,
+        }
         return Enrichment(self.assigned(state), metrics)
