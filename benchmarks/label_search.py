@@ -64,6 +64,8 @@ class Cell:
 
 BASES = {
     "dc, 1": Base("dc", 1, {"iterations": 200}),
+    "dc from real images, 1": Base("dc", 1, {"iterations": 200, "init": "real"}),
+    "random, 1": Base("random", 1),
     "random, 10": Base("random", 10, protocol="dc_flip_shift", students=2),
     "random, 10, dsa": Base("random", 10, protocol="dsa", students=2),
     "herding, 10": Base("herding", 10, protocol="dc_flip_shift", students=2),
@@ -71,6 +73,8 @@ BASES = {
     "dm, 10": Base("dm", 10, {"iterations": 200}, protocol="dc_flip_shift", students=2),
 }
 
+HEAVY = {"regression_weight": 100.0, "task_weight": 5.0, "storage": "int8"}
+MIXED = {"hard_label_weight": 0.5}
 LEARN = {
     "learning": "gradient_matching",
     "iterations": 10,
@@ -85,12 +89,14 @@ def cells() -> Iterator[Cell]:
     """The whole search, the controls beside the claims."""
     yield from _weights("dc, 1")
     yield from _kinds("dc, 1")
+    yield from _strong("dc from real images, 1")
+    yield from _strong("random, 1")
     yield from _ten("random, 10")
     yield from _learned("dc, 1")
     for base in ("random, 10, dsa", "herding, 10", "k_center, 10", "dm, 10"):
         yield Cell(base, {})
         yield Cell(base, {"soft": {}})
-        yield Cell(base, {"feature": {"regression_weight": 50.0}, "soft": {}})
+        yield Cell(base, {"feature": HEAVY, "soft": {}})
 
 
 def _weights(base: str) -> Iterator[Cell]:
@@ -117,9 +123,8 @@ def _kinds(base: str) -> Iterator[Cell]:
     yield Cell(base, {"feature": {"contrast_weight": 1.0}})
     yield Cell(base, {"soft": {}})
     yield Cell(base, {"feature": {}, "soft": {}})
-    mixed = {"hard_label_weight": 0.5}
-    yield Cell(base, {"soft": mixed})
-    yield Cell(base, {"feature": {}, "soft": mixed})
+    yield Cell(base, {"soft": MIXED})
+    yield Cell(base, {"feature": {}, "soft": MIXED})
     for kind in ("attention_channel", "attention_spatial"):
         yield Cell(base, {kind: {}})
         yield Cell(base, {kind: {"regression_weight": 100.0}})
@@ -129,6 +134,19 @@ def _kinds(base: str) -> Iterator[Cell]:
         yield Cell(base, {"feature": weights})
     yield Cell(base, {"feature": {"labels_per_image": 2}})
     yield Cell(base, {"feature": {"labels_per_image": 2, "combine": "random"}})
+
+
+def _strong(base: str) -> Iterator[Cell]:
+    yield Cell(base, {})
+    yield Cell(base, {"feature": {}})
+    yield Cell(base, {"feature": HEAVY})
+    yield Cell(base, {"soft": {}})
+    yield Cell(base, {"soft": MIXED})
+    yield Cell(base, {"feature": HEAVY, "soft": {}})
+    yield Cell(base, {"feature": HEAVY, "soft": MIXED})
+    yield Cell(base, {"attention_spatial": {}})
+    for control in ("permuted", "noise", "zero"):
+        yield Cell(base, {"feature": HEAVY}, control)
 
 
 def _learned(base: str) -> Iterator[Cell]:
@@ -149,6 +167,8 @@ def _ten(base: str) -> Iterator[Cell]:
     yield Cell(base, {"feature": {"regression_weight": 50.0}, "soft": {}})
     yield Cell(base, {"feature": {"regression_weight": 50.0, "storage": "int8"}, "soft": {}})
     yield Cell(base, {"feature": {"regression_weight": 50.0}, "soft": {"temperature": 4.0}})
+    yield Cell(base, {"feature": HEAVY, "soft": {}})
+    yield Cell(base, {"feature": HEAVY, "soft": {"temperature": 4.0}})
     yield Cell(base, {"attention_channel": {"regression_weight": 100.0}, "soft": {}})
     for control in ("permuted", "noise"):
         yield Cell(base, {"feature": {"regression_weight": 50.0}, "soft": {}}, control)
