@@ -99,7 +99,8 @@ class CondensedSet:
 
     Attributes:
         images: (n, C, H, W) float32, mean and std of the source applied, never clamped.
-        labels: (n,) int64, class-contiguous.
+        labels: (n,) int64; class-contiguous, unless the images were selected without regard to
+            their class: then in the order of selection.
         privileged: at most one of each kind.
         source_indices: (n,) positions in the source's training split if the images were selected
             rather than synthesised.

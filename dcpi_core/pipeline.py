@@ -327,7 +327,7 @@ class _Job:
 
     def _on_prepare(self, step: int, total: int, what: str) -> None:
         self.prepared_steps += 1
-        self.reporter(Progress(Phase.PREPARE, step, total, what))
+        self.reporter(Progress(self.memory.phase, step, total, what))
         self._stop_if_asked()
 
     def _on_student_step(self, step: int, total: int) -> None:

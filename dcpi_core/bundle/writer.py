@@ -15,6 +15,7 @@ from dcpi_core.condensed import CondensedSet
 from dcpi_core.spec.job import JobSpec
 from dcpi_core.spec.manifest import MANIFEST_NAME, FileEntry, Manifest
 from dcpi_core.spec.report import Report
+from dcpi_core.spec.rules import chooses_freely
 
 _ROLES = {
     DATA_NAME: ("training", "application/vnd.safetensors"),
@@ -81,7 +82,8 @@ def _caption(spec: JobSpec) -> str:
     method = " + ".join([spec.base_method.name, *(part.name for part in spec.privileged)])
     count = spec.images_per_class
     plural = "" if count == 1 else "s"
-    return f"{spec.dataset.name}, {method}, {count} image{plural} per class"
+    average = " on average" if chooses_freely(spec.base_method) else ""
+    return f"{spec.dataset.name}, {method}, {count} image{plural} per class{average}"
 
 
 def _entries(blobs: dict[str, bytes]) -> tuple[FileEntry, ...]:

@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor
 
-from dcpi_core.methods.coreset.base import ClassSignals, Coreset, ProxyOptions
+from dcpi_core.methods.coreset.base import Coreset, ProxyOptions
 from dcpi_core.ops.last_layer import OuterProducts
 from dcpi_core.ops.submodular import Rows, facility_location
 from dcpi_core.registry import METHODS
+from dcpi_core.signals import Signals
 
 
 @METHODS.register(
@@ -15,10 +16,8 @@ from dcpi_core.registry import METHODS
 class Craig(Coreset):
     """Greedily lowers the summed distance of each gradient to its nearest chosen one."""
 
-    uses_logits = True
-
-    def pick(self, signals: ClassSignals, count: int, generator: torch.Generator) -> Tensor:
-        return facility_location(_nearness(signals.gradients()), signals.size, count)
+    def pick(self, signals: Signals, count: int, generator: torch.Generator) -> Tensor:
+        return facility_location(_nearness(signals.gradients()), len(signals), count)
 
 
 def _nearness(gradients: OuterProducts) -> Rows:

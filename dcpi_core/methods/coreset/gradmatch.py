@@ -4,9 +4,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dcpi_core.methods.coreset.base import ClassSignals, Coreset, ProxyOptions
+from dcpi_core.methods.coreset.base import Coreset, ProxyOptions
 from dcpi_core.ops.gradient_matching import matching_pursuit
 from dcpi_core.registry import METHODS
+from dcpi_core.signals import Signals
 
 
 class GradMatchOptions(ProxyOptions):
@@ -25,11 +26,9 @@ class GradMatchOptions(ProxyOptions):
 class GradMatch(Coreset):
     """Orthogonal matching pursuit of the class's mean gradient."""
 
-    uses_logits = True
-
     def __init__(self, options: GradMatchOptions) -> None:
         super().__init__(options)
         self.ridge = options.ridge
 
-    def pick(self, signals: ClassSignals, count: int, generator: torch.Generator) -> Tensor:
+    def pick(self, signals: Signals, count: int, generator: torch.Generator) -> Tensor:
         return matching_pursuit(signals.gradients(), count, self.ridge)

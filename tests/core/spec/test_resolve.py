@@ -121,6 +121,19 @@ def test_only_one_type_may_tune_the_images_and_it_goes_first():
     assert pointers(error.value)[0].endswith("/schedule")
 
 
+def test_labels_are_not_learned_for_a_free_choice_of_images():
+    """They are learned class against class, from as many images of each."""
+    free = {"base_method": "herding", "pi_type": "feature"}
+    learned = {"feature": {"learning": "gradient_matching"}}
+    with pytest.raises(InvalidInput, match="learning of feature to 'assigned'") as error:
+        resolved(**free, options={"base": {"balance": "free"}, "pi": learned})
+    assert pointers(error.value) == ["/options/base/balance"]
+    assigned = {"feature": {"learning": "assigned"}}
+    spec = resolved(**free, options={"base": {"balance": "free"}, "pi": assigned})
+    assert spec.base_method.options["balance"] == "free"
+    resolved(**free, options={"base": {"balance": "class"}, "pi": learned})
+
+
 @pytest.mark.parametrize("field", ["fractoin", "options.baze", "options.evaluation.epoch"])
 def test_misspelt_fields_are_refused(field):
     body: dict = {}
