@@ -22,6 +22,7 @@ _NUMBERS = (
     "full_epoch_seconds",
     "peaks",
     "label_statistics",
+    "selection",
 )
 """Fields that are JSON as they are."""
 
@@ -41,6 +42,7 @@ class Memory:
         full_epoch_seconds: of one epoch on the whole training data, if this job measured it.
         peaks: largest memory seen so far, in bytes.
         label_statistics: finished descriptions of the labels.
+        selection: what a coreset rule chose, described.
     """
 
     phase: Phase = Phase.PREPARE
@@ -56,6 +58,7 @@ class Memory:
     full_epoch_seconds: float | None = None
     peaks: dict[str, int] = field(default_factory=dict)
     label_statistics: list[dict[str, Any]] = field(default_factory=list)
+    selection: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

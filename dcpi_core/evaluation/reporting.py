@@ -21,6 +21,7 @@ from dcpi_core.spec.report import (
     Environment,
     LabelStatistics,
     Report,
+    Selection,
 )
 
 Matrix = tuple[tuple[int, ...], ...]
@@ -118,6 +119,7 @@ class Findings:
     cost: Cost
     metrics: Mapping[str, float]
     label_statistics: Sequence[LabelStatistics]
+    selection: Selection | None
     notes: Sequence[str]
 
 
@@ -135,6 +137,7 @@ def build_report(spec: JobSpec, found: Findings, runtime: Runtime) -> Report:
         cost=found.cost,
         metrics=dict(found.metrics),
         label_statistics=tuple(found.label_statistics),
+        selection=found.selection,
         environment=environment(runtime),
         notes=tuple(found.notes),
     )
