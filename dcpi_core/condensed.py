@@ -105,6 +105,8 @@ class CondensedSet:
         source_indices: (n,) positions in the source's training split if the images were selected
             rather than synthesised.
         partition: students see each image as this many tiles along each side, enlarged.
+        weights: (n,) float32, not negative, mean one: how much the loss of each image counts where
+            a coreset rule says so. Such a set has no privileged labels.
     """
 
     images: Tensor
@@ -112,6 +114,7 @@ class CondensedSet:
     privileged: tuple[PrivilegedLabels, ...] = field(default=())
     source_indices: Tensor | None = None
     partition: int = 1
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -45,6 +45,25 @@ def check_balance(base: Component, privileged: Sequence[Component]) -> None:
         )
 
 
+def is_weighted(base: Component) -> bool:
+    """Whether a coreset rule says how much each image counts."""
+    return bool(base.options.get("weighted", False))
+
+
+def check_weights(base: Component, privileged: Sequence[Component]) -> None:
+    """Refuse weights beside privileged labels: these know nothing of them.
+
+    Raises:
+        InvalidInput: says which option to drop.
+    """
+    if privileged and is_weighted(base):
+        raise InvalidInput.at(
+            "/options/base/weighted",
+            f"weights belong to the loss on hard labels alone, not to {privileged[0].name} labels; "
+            "set the option weighted of the base method to false, or ask for pi_type 'none'",
+        )
+
+
 def check_image_size(network: str, facts: DatasetFacts, catalog: Catalog, pointer: str) -> None:
     """Refuse a network whose layers would shrink these images to nothing.
 

@@ -38,6 +38,14 @@ class ProxyOptions(CoresetOptions):
     )
 
 
+class WeightedOptions(ProxyOptions):
+    """A proxy, and whether its images are to count as the rule weighs them."""
+
+    weighted: bool = Field(
+        False, description="students weigh the loss of each image as the rule weighs the image"
+    )
+
+
 class EarlyScoreOptions(ProxyOptions):
     """A proxy for scores of early epochs, of which the first does not count."""
 
@@ -78,6 +86,14 @@ class Coreset(ABC):
     def pick(self, signals: Signals, count: int, generator: torch.Generator) -> Tensor:
         """Positions (within ``signals``) of ``count`` images, in the order they were picked."""
 
+    def weigh(self, signals: Signals, picked: Tensor) -> Tensor:
+        """How much each pick (k,) counts among all n images: not negative, n in all.
+
+        For rules with ``WeightedOptions``, to be asked once the selection is complete: weights
+        depend on its size, so they are no property of a prefix.
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines no weights")
+
     def needs(self, ctx: Context) -> list[TrainingPlan]:
         if not isinstance(self.options, ProxyOptions):
             return []
@@ -98,21 +114,40 @@ class Coreset(ABC):
         return SelectionState(torch.empty(0, dtype=torch.int64))
 
     def step(self, state: SelectionState, number: int, ctx: Context) -> Metrics:
-        members, count = ctx.train.of_class(number), ctx.images_per_class
-        if self.options.balance == "free":
-            members, count = torch.arange(len(ctx.train)), count * ctx.facts.num_classes
+        members, count = self._group(number, ctx)
         generator = ctx.streams.generator("selection", number)
         order = self.pick(self._signals(ctx).at(members), count, generator)
         state.picked = torch.cat([state.picked, members[order]])
         return {"selected": float(len(state.picked))}
 
     def finish(self, state: SelectionState, ctx: Context) -> CondensedSet:
+        weights = self._weights(state, ctx)
         self._known.clear()  # large, and done with
         return CondensedSet(
             images=ctx.normalised(state.picked).cpu(),
             labels=ctx.train.labels[state.picked],
             source_indices=state.picked,
+            weights=weights,
         )
+
+    def _group(self, number: int, ctx: Context) -> tuple[Tensor, int]:
+        """The images, ascending, that step ``number`` chooses among, and how many it takes."""
+        if self.options.balance == "class":
+            return ctx.train.of_class(number), ctx.images_per_class
+        return torch.arange(len(ctx.train)), ctx.images_per_class * ctx.facts.num_classes
+
+    def _weights(self, state: SelectionState, ctx: Context) -> Tensor | None:
+        """(n,) with mean one, so that the learning rate keeps its meaning; None unless wanted."""
+        if not (isinstance(self.options, WeightedOptions) and self.options.weighted):
+            return None
+        found, start = [], 0
+        for number in range(self.total_steps(ctx)):
+            members, count = self._group(number, ctx)
+            picked = torch.searchsorted(members, state.picked[start : start + count])
+            found.append(self.weigh(self._signals(ctx).at(members), picked).double())
+            start += count
+        weights = torch.cat(found)
+        return (weights / weights.mean()).float()
 
     def _signals(self, ctx: Context) -> Signals:
         """Of the whole training split; kept between the steps, each of which needs a part."""

@@ -4,13 +4,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dcpi_core.methods.coreset.base import Coreset, ProxyOptions
-from dcpi_core.ops.gradient_matching import matching_pursuit
+from dcpi_core.methods.coreset.base import Coreset, WeightedOptions
+from dcpi_core.ops.gradient_matching import matching_pursuit, pursuit_weights
 from dcpi_core.registry import METHODS
 from dcpi_core.signals import Signals
 
 
-class GradMatchOptions(ProxyOptions):
+class GradMatchOptions(WeightedOptions):
     """How strongly the weights inside the pursuit are held back."""
 
     ridge: float = Field(
@@ -32,3 +32,10 @@ class GradMatch(Coreset):
 
     def pick(self, signals: Signals, count: int, generator: torch.Generator) -> Tensor:
         return matching_pursuit(signals.gradients(), count, self.ridge)
+
+    def weigh(self, signals: Signals, picked: Tensor) -> Tensor:
+        """The weights, not negative, with which the picks come nearest to the mean gradient."""
+        found = pursuit_weights(signals.gradients(), picked, self.ridge)
+        if not bool(found.any()):  # nothing to match: all gradients are zero
+            found = torch.ones_like(found)
+        return found * (len(signals) / found.sum())

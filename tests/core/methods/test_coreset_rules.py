@@ -160,6 +160,55 @@ def test_a_class_of_which_the_proxy_is_certain(entry):
     assert sorted(pick(entry.name, found, 6)) == list(range(6))
 
 
+class TestWeights:
+    """Of the rules that define them: not negative, as many as there are images in all."""
+
+    def of(self, name, found, picked):
+        entry = METHODS.get(name)
+        return entry.target(entry.options()).weigh(found, torch.tensor(picked))
+
+    @given(problems())
+    @settings(max_examples=40, deadline=None)
+    def test_a_craig_pick_counts_for_the_images_it_is_nearest_to(self, problem):
+        found, count = problem
+        picked = pick("craig", found, count)
+        full = written_out(found.gradients())
+        apart = (full.unsqueeze(1) - full[picked].unsqueeze(0)).norm(dim=2)
+        weights = self.of("craig", found, picked).tolist()
+        assert sum(weights) == len(found)
+        clear = apart.topk(2, largest=False).values if count > 1 else None
+        if clear is None or bool((clear[:, 1] - clear[:, 0] > 1e-5).all()):
+            nearest = apart.argmin(1).tolist()
+            assert weights == [nearest.count(position) for position in range(count)]
+
+    @given(problems())
+    @settings(max_examples=40, deadline=None)
+    def test_gradmatch_weights_bring_the_picks_nearest_to_the_mean(self, problem):
+        found, count = problem
+        picked = pick("gradmatch", found, count)
+        weights = self.of("gradmatch", found, picked)
+        assert bool((weights >= 0).all())
+        assert float(weights.sum()) == pytest.approx(len(found))
+        full = written_out(found.gradients())
+        ridge = 1e-3 * full.square().sum(1).mean()
+
+        def loss(own):  # at the best common factor, since the sum is fixed
+            sum_, mean = own @ full[picked], full.mean(0)
+            factor = (sum_ @ mean) / (sum_ @ sum_ + ridge * own.square().sum())
+            return float(
+                (mean - factor * sum_).square().sum() + ridge * (factor * own).square().sum()
+            )
+
+        for seed in range(5):
+            other = (weights + normal(1, count, seed=seed)[0] * 0.3 * weights.mean()).clamp(min=0)
+            assert loss(weights) <= loss(other) + 1e-9
+
+    def test_gradients_of_nothing_give_equal_weights(self):
+        certain = torch.tensor([[0.0, 5000.0, 0.0]]).repeat(6, 1)
+        found = replace(signals(6, classes=3, dtype=torch.float32), logits=certain)
+        assert self.of("gradmatch", found, [0, 1, 2]).tolist() == [2, 2, 2]
+
+
 def test_the_walk_saw_them_all():
     assert len(RULES) == 14
 

@@ -134,6 +134,20 @@ def test_labels_are_not_learned_for_a_free_choice_of_images():
     resolved(**free, options={"base": {"balance": "class"}, "pi": learned})
 
 
+def test_an_alias_is_another_spelling_of_the_same_job():
+    spec = resolved(base_method="graig", pi_type="none")
+    assert spec.base_method.name == "craig"
+    assert spec.digest() == resolved(base_method="craig", pi_type="none").digest()
+
+
+def test_weights_are_of_hard_labels_alone():
+    weighted = {"base_method": "craig", "options": {"base": {"weighted": True}}}
+    with pytest.raises(InvalidInput, match="pi_type 'none'") as error:
+        resolved(**weighted, pi_type="soft")
+    assert pointers(error.value) == ["/options/base/weighted"]
+    assert resolved(**weighted, pi_type="none").base_method.options["weighted"] is True
+
+
 @pytest.mark.parametrize("field", ["fractoin", "options.baze", "options.evaluation.epoch"])
 def test_misspelt_fields_are_refused(field):
     body: dict = {}
