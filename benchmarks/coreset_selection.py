@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,10 +27,10 @@ from torch.nn import functional as F
 
 from benchmarks.machine import describe
 from dcpi_core.compute import Runtime
-from dcpi_core.methods.coreset.base import ClassSignals
 from dcpi_core.ops.validation_gain import Validation
 from dcpi_core.registry import METHODS
 from dcpi_core.rng import Streams
+from dcpi_core.signals import Signals
 
 CLASSES, WIDTH = 10, 512
 
@@ -61,7 +62,7 @@ CASES = (
 )
 
 
-def signals(size: int) -> ClassSignals:
+def signals(size: int) -> Signals:
     """Features around twenty centres, and logits that mostly favour the class."""
     draw = Streams(0).generator("benchmark")
     centres = torch.randn(20, WIDTH, generator=draw)
@@ -74,9 +75,8 @@ def signals(size: int) -> ClassSignals:
     validation = Validation(
         logits[chosen], torch.arange(2000) % CLASSES, features[chosen] + centres[0]
     )
-    return ClassSignals(
-        size,
-        label=0,
+    return replace(
+        Signals.of_labels(torch.zeros(size, dtype=torch.int64)),
         features=features,
         inputs=features,
         logits=logits,
@@ -85,7 +85,7 @@ def signals(size: int) -> ClassSignals:
     )
 
 
-def ours(case: Case, found: ClassSignals) -> Tensor:
+def ours(case: Case, found: Signals) -> Tensor:
     entry = METHODS.get(case.rule)
     draw = Streams(0).generator("selection")
     picked: Tensor = entry.target(entry.options()).pick(found, case.count, draw)
@@ -98,15 +98,12 @@ def full_gradients(logits: Tensor, labels: Tensor, inputs: Tensor) -> Tensor:
     return (error.unsqueeze(2) * read.unsqueeze(1)).flatten(1)
 
 
-def gradients_of(found: ClassSignals) -> Tensor:
-    assert found.logits is not None
-    assert found.inputs is not None
+def gradients_of(found: Signals) -> Tensor:
     return full_gradients(found.logits, found.labels, found.inputs)
 
 
-def plain_herding(found: ClassSignals, count: int) -> list[int]:
+def plain_herding(found: Signals, count: int) -> list[int]:
     rows = found.features
-    assert rows is not None
     picked: list[int] = []
     while len(picked) < count:
         total = rows[picked].sum(0)
@@ -116,9 +113,8 @@ def plain_herding(found: ClassSignals, count: int) -> list[int]:
     return picked
 
 
-def plain_k_center(found: ClassSignals, count: int) -> list[int]:
+def plain_k_center(found: Signals, count: int) -> list[int]:
     rows = found.features
-    assert rows is not None
     picked = [int((rows - rows.mean(0)).norm(dim=1).argmin())]
     while len(picked) < count:
         nearest = torch.cdist(rows, rows[picked]).amin(1)
@@ -138,18 +134,18 @@ def greedy_cover(similarity: Tensor, count: int) -> list[int]:
     return picked
 
 
-def plain_facility_location(found: ClassSignals, count: int) -> list[int]:
+def plain_facility_location(found: Signals, count: int) -> list[int]:
     unit = F.normalize(gradients_of(found))
     return greedy_cover((1 + unit @ unit.T) / 2, count)
 
 
-def plain_craig(found: ClassSignals, count: int) -> list[int]:
+def plain_craig(found: Signals, count: int) -> list[int]:
     rows = gradients_of(found)
     apart = torch.cdist(rows, rows)
     return greedy_cover(apart.max() - apart, count)
 
 
-def plain_graph_cut(found: ClassSignals, count: int) -> list[int]:
+def plain_graph_cut(found: Signals, count: int) -> list[int]:
     unit = F.normalize(gradients_of(found))
     similarity = (1 + unit @ unit.T) / 2
     picked: list[int] = []
@@ -160,7 +156,7 @@ def plain_graph_cut(found: ClassSignals, count: int) -> list[int]:
     return picked
 
 
-def plain_gradmatch(found: ClassSignals, count: int) -> list[int]:
+def plain_gradmatch(found: Signals, count: int) -> list[int]:
     rows = gradients_of(found)
     mean = rows.mean(0)
     ridge = 1e-3 * rows.square().sum(1).mean()
@@ -175,7 +171,7 @@ def plain_gradmatch(found: ClassSignals, count: int) -> list[int]:
     return picked
 
 
-def plain_glister(found: ClassSignals, count: int) -> list[int]:
+def plain_glister(found: Signals, count: int) -> list[int]:
     assert found.validation is not None
     rows, there = gradients_of(found), found.validation
     read = torch.cat([there.inputs, torch.ones(len(there.inputs), 1)], 1)
@@ -189,7 +185,7 @@ def plain_glister(found: ClassSignals, count: int) -> list[int]:
     return picked
 
 
-PLAIN: dict[str, Callable[[ClassSignals, int], list[int]]] = {
+PLAIN: dict[str, Callable[[Signals, int], list[int]]] = {
     "herding": plain_herding,
     "k_center": plain_k_center,
     "facility_location": plain_facility_location,

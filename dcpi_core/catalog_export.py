@@ -44,6 +44,7 @@ def _entries(registry: Registry[Any]) -> dict[str, CatalogEntry]:
             options_schema=entry.options.model_json_schema(),
             presets=entry.presets,
             facts=entry.facts,
+            aliases=entry.aliases,
         )
         for entry in registry
     }

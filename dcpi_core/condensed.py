@@ -99,11 +99,14 @@ class CondensedSet:
 
     Attributes:
         images: (n, C, H, W) float32, mean and std of the source applied, never clamped.
-        labels: (n,) int64, class-contiguous.
+        labels: (n,) int64; class-contiguous, unless the images were selected without regard to
+            their class: then in the order of selection.
         privileged: at most one of each kind.
         source_indices: (n,) positions in the source's training split if the images were selected
             rather than synthesised.
         partition: students see each image as this many tiles along each side, enlarged.
+        weights: (n,) float32, not negative, mean one: how much the loss of each image counts where
+            a coreset rule says so. Such a set has no privileged labels.
     """
 
     images: Tensor
@@ -111,6 +114,7 @@ class CondensedSet:
     privileged: tuple[PrivilegedLabels, ...] = field(default=())
     source_indices: Tensor | None = None
     partition: int = 1
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

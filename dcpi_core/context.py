@@ -11,6 +11,7 @@ from dcpi_core.datasets.base import Split, normalise
 from dcpi_core.networks import Network, build
 from dcpi_core.prepared import Assets, TrainedNetwork, TrainingPlan
 from dcpi_core.rng import Streams
+from dcpi_core.signals import Signals
 from dcpi_core.spec.dataset import DatasetFacts
 
 Metrics = dict[str, float]
@@ -71,6 +72,10 @@ class Context:
         return self.assets.trained_network(
             plan, self.train, self.facts, self.runtime, self.on_prepare
         )
+
+    def signals(self, plan: TrainingPlan) -> Signals:
+        """What that network says of every training image, from the store of prepared assets."""
+        return self.assets.signals(plan, self.train, self.facts, self.runtime, self.on_prepare)
 
     def hard_labels(self) -> Tensor:
         """Labels of a condensed set of this budget, class-contiguous, (n,)."""

@@ -25,6 +25,7 @@ _NUMBERS = (
     "gradient_alignment",
     "base_reused",
     "remembered",
+    "selection",
 )
 """Fields that are JSON as they are."""
 
@@ -46,6 +47,7 @@ class Memory:
         label_statistics: finished descriptions of the labels; so is ``gradient_alignment``.
         base_reused: the base set was made by an earlier job.
         remembered: how many of the runs had been measured before, for another job or another try.
+        selection: what a coreset rule chose, described.
     """
 
     phase: Phase = Phase.PREPARE
@@ -64,6 +66,7 @@ class Memory:
     gradient_alignment: list[dict[str, Any]] = field(default_factory=list)
     base_reused: bool = False
     remembered: int = 0
+    selection: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from dcpi_core.evaluation.measure import Measurement, Trial, measure
 from dcpi_core.evaluation.protocols import recipe_of
 from dcpi_core.evaluation.remembered import Measurements, key_of
 from dcpi_core.evaluation.reporting import Findings, build_arm, build_report, seeds_of
+from dcpi_core.evaluation.selection import describe_selection, neighbour_images, notes_on
 from dcpi_core.memory import Memory, StateTypes, load_memory, save_memory
 from dcpi_core.methods.base import AnyMethod
 from dcpi_core.prepared import Assets, TrainingPlan
@@ -47,7 +48,7 @@ from dcpi_core.spec.progress import (
     ignore_progress,
     never_stop,
 )
-from dcpi_core.spec.report import Arm, GradientAlignment, LabelStatistics
+from dcpi_core.spec.report import Arm, GradientAlignment, LabelStatistics, Selection
 
 CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_SECONDS = 5.0
@@ -252,7 +253,12 @@ class _Job:
             memory.component, memory.step, memory.partial = position + 1, 0, None
             self._save()
         memory.base_state = None
+        self._describe_selection()
         self._describe_labels()
+
+    def _describe_selection(self) -> None:
+        found = describe_selection(self.memory.sets["base"], self.method.needs(self.ctx), self.ctx)
+        self.memory.selection = None if found is None else found.model_dump()
 
     def _describe_labels(self) -> None:
         sets = self.memory.sets
@@ -336,6 +342,7 @@ class _Job:
         self.reporter(Progress(Phase.PACKAGE, 0, 1, "writing the bundle"))
         memory = self.memory
         condensed = memory.sets.get("enriched", memory.sets["base"])
+        selection = None if memory.selection is None else Selection(**memory.selection)
         findings = Findings(
             arms=self._summaries(),
             size=stored_bytes(condensed),
@@ -344,11 +351,17 @@ class _Job:
             metrics=memory.metrics,
             label_statistics=[LabelStatistics(**each) for each in memory.label_statistics],
             gradient_alignment=[GradientAlignment(**each) for each in memory.gradient_alignment],
-            notes=(*self.control_plan.notes, *_reused(memory)),
+            selection=selection,
+            notes=(
+                *self.control_plan.notes,
+                *notes_on(selection, self.spec.dataset.classes),
+                *_reused(memory),
+            ),
         )
         directory = self.place.workspace / "bundle"
         report = build_report(self.spec, findings, self.runtime)
-        bundle.write(directory, condensed, self.spec, report)
+        beside = None if selection is None else neighbour_images(selection, condensed, self.ctx)
+        bundle.write(directory, condensed, self.spec, report, neighbours=beside)
         self.reporter(Progress(Phase.PACKAGE, 1, 1, "bundle written"))
         return directory
 
@@ -380,7 +393,7 @@ class _Job:
 
     def _on_prepare(self, step: int, total: int, what: str) -> None:
         self.prepared_steps += 1
-        self.reporter(Progress(Phase.PREPARE, step, total, what))
+        self.reporter(Progress(self.memory.phase, step, total, what))
         self._stop_if_asked()
 
     def _on_student_step(self, step: int, total: int) -> None:

@@ -2,17 +2,18 @@
 
 Teachers of privileged labels and proxies of coreset selection are the same thing: a network
 trained for some epochs on the whole training set, together with what the training told about each
-image. An asset is addressed by the digest of everything that determines it, so two jobs that need
-the same teacher share one file.
+image. What the finished network says of every image, which coreset rules select by, is an asset of
+its own. An asset is addressed by the digest of everything that determines it, so two jobs that
+need the same teacher share one file.
 """
 
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,11 +24,14 @@ from dcpi_core.datasets.base import Split, normalise
 from dcpi_core.networks import Network, build
 from dcpi_core.ops.last_layer import errors
 from dcpi_core.rng import Streams
+from dcpi_core.signals import Signals, outputs_of
 from dcpi_core.spec.dataset import DatasetFacts
 from dcpi_core.spec.errors import CheckpointError
 from dcpi_core.training import apply_gradients, gradients, sgd, trainable
 
 logger = logging.getLogger(__name__)
+
+OBSERVED_AT_ONCE = 1024  # images, while signals are computed
 
 OnEpochStep = Callable[[int, int, str], None]
 """Called with (steps done, steps in all, what is being made); may raise to stop."""
@@ -126,7 +130,10 @@ class _Seen(NamedTuple):
 
 
 class Assets:
-    """Trained networks by digest, in one directory; safe to share between jobs and processes."""
+    """Trained networks and their signals by digest, in one directory.
+
+    Safe to share between jobs and processes: files appear whole or not at all.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -140,10 +147,8 @@ class Assets:
         on_step: OnEpochStep | None = None,
     ) -> TrainedNetwork:
         """Load the network of ``plan``, or train it (resuming where an earlier try stopped)."""
-        digest = plan.digest(facts.fingerprint)
-        # Kept apart by kind of device: what a GPU trained is not, to the bit, what a CPU trains.
-        place = self.root / runtime.device.type
-        done, partial = place / f"{digest}.safetensors", place / f"{digest}.partial"
+        done = self._file(plan, facts, runtime, "safetensors")
+        partial = self._file(plan, facts, runtime, "partial")
         run = _load(done) or _load(partial) or _start(plan, train, facts)
         trainer = _Trainer(plan, train, facts, runtime, run)
         while run.epoch < plan.total_epochs(len(train)):
@@ -161,6 +166,51 @@ class Assets:
             grand=run.grand / early,
             train_accuracy=run.train_accuracy,
         )
+
+    def signals(
+        self,
+        plan: TrainingPlan,
+        train: Split,
+        facts: DatasetFacts,
+        runtime: Runtime,
+        on_step: OnEpochStep | None = None,
+    ) -> Signals:
+        """Load what the network of ``plan`` says of every training image, or ask it once.
+
+        Raises:
+            TrainingDiverged: it says something that is not a number.
+        """
+        path = self._file(plan, facts, runtime, "signals")
+        stored = _read(path)
+        if stored is None:
+            stored = self._observe(plan, train, facts, runtime, on_step).stored(), {}
+            save_tensors(path, *stored)
+        return Signals.restore(stored[0])
+
+    def _observe(
+        self,
+        plan: TrainingPlan,
+        train: Split,
+        facts: DatasetFacts,
+        runtime: Runtime,
+        on_step: OnEpochStep | None,
+    ) -> Signals:
+        trained = self.trained_network(plan, train, facts, runtime, on_step)
+        parts = train.images.split(OBSERVED_AT_ONCE)
+
+        def batches() -> Iterator[Tensor]:
+            for number, part in enumerate(parts):
+                yield normalise(part, facts)
+                if on_step is not None:
+                    on_step(number + 1, len(parts), f"signals of {plan.network}")
+
+        made = outputs_of(trained.network(facts, runtime), batches(), runtime)
+        observed = (trained.forgetting, trained.learned, trained.el2n, trained.grand)
+        return Signals(train.labels, *made, *observed)
+
+    def _file(self, plan: TrainingPlan, facts: DatasetFacts, runtime: Runtime, suffix: str) -> Path:
+        # Kept apart by kind of device: what a GPU trained is not, to the bit, what a CPU trains.
+        return self.root / runtime.device.type / f"{plan.digest(facts.fingerprint)}.{suffix}"
 
 
 class _Trainer:
@@ -273,15 +323,23 @@ def _save(path: Path, run: _Run) -> None:
     save_tensors(path, tensors, {"epoch": run.epoch, "train_accuracy": run.train_accuracy})
 
 
-def _load(path: Path) -> _Run | None:
-    """The training in this file; None if there is none, or none that can be read: it is remade."""
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """What is in this file; None if there is none, or none that can be read: it is remade."""
     if not path.exists():
         return None
     try:
-        tensors, numbers = load_tensors(path)
+        return load_tensors(path)
     except CheckpointError as error:
         logger.warning("made again: %s", error)
         return None
+
+
+def _load(path: Path) -> _Run | None:
+    """The training in this file, if there is one."""
+    found = _read(path)
+    if found is None:
+        return None
+    tensors, numbers = found
     return _Run(
         epoch=numbers["epoch"],
         parameters=below("parameters.", tensors),

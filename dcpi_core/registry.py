@@ -28,6 +28,7 @@ class Entry(Generic[T]):
         source: the publication or origin, e.g. ``"Zhao et al., ICLR 2021 (arXiv 2006.05929)"``.
         facts: JSON-compatible facts for the catalogue (dataset sizes, network shapes, ...).
         presets: published hyper-parameters, applied over the option defaults.
+        aliases: other names under which it can be asked for.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Entry(Generic[T]):
     source: str
     facts: dict[str, Any] = field(default_factory=dict)
     presets: tuple[Preset, ...] = ()
+    aliases: tuple[str, ...] = ()
 
 
 class Registry(Generic[T]):
@@ -46,6 +48,7 @@ class Registry(Generic[T]):
         self.kind = kind
         self._packages = packages
         self._entries: dict[str, Entry[T]] = {}
+        self._aliases: dict[str, str] = {}
         self._discovered = False
 
     def register(
@@ -56,34 +59,37 @@ class Registry(Generic[T]):
         source: str,
         facts: dict[str, Any] | None = None,
         presets: tuple[Preset, ...] = (),
+        aliases: tuple[str, ...] = (),
     ) -> Callable[[T], T]:
         """Decorator that adds the decorated class or function under ``name``.
 
         Raises:
-            ValueError: the name is taken or the target has no docstring.
+            ValueError: the name or an alias is taken or the target has no docstring.
         """
 
         def add(target: T) -> T:
-            if name in self._entries:
-                raise ValueError(f"{self.kind} {name!r} is registered twice")
+            for own in (name, *aliases):
+                if own in self._entries or own in self._aliases:
+                    raise ValueError(f"{self.kind} {own!r} is registered twice")
             title = (inspect.getdoc(target) or "").partition("\n")[0]
             if not title:
                 raise ValueError(f"{self.kind} {name!r} has no docstring")
-            entry = Entry(name, target, options, title, source, facts or {}, presets)
+            entry = Entry(name, target, options, title, source, facts or {}, presets, aliases)
             self._entries[name] = entry
+            self._aliases |= dict.fromkeys(aliases, name)
             return target
 
         return add
 
     def get(self, name: str) -> Entry[T]:
-        """Return the entry called ``name``.
+        """Return the entry called ``name``, also by an alias.
 
         Raises:
             UnknownName: no such entry; the message lists those that exist.
         """
         self.discover()
         try:
-            return self._entries[name]
+            return self._entries[self._aliases.get(name, name)]
         except KeyError:
             raise UnknownName.of(self.kind, name, self._entries) from None
 

@@ -72,6 +72,7 @@ def fit(
     runtime, condensed = runtime or Runtime.choose(), condensed.as_seen()
     network.to(runtime.device).train()
     images, labels = condensed.images.to(runtime.device), condensed.labels.to(runtime.device)
+    weights = None if condensed.weights is None else condensed.weights.to(runtime.device)
     privileged = [p.to(runtime.device).for_student(network, streams) for p in condensed.privileged]
     trained = trainable(network, privileged)
     rates = recipe.learning_rates()
@@ -87,7 +88,8 @@ def fit(
             batch = [p.batch(where).for_batch(draw) for p in privileged]
             view = streams.generator("augment", epoch, number)
             seen = augment(images[where], recipe.augmentation, view)
-            found, _ = gradients(network, seen, labels[where], runtime, batch)
+            counts = None if weights is None else weights[where]
+            found, _ = gradients(network, seen, labels[where], runtime, batch, counts)
             apply_gradients(trained, optimiser, found)
             if on_step is not None:
                 on_step(epoch * steps_per_epoch + number + 1, len(rates) * steps_per_epoch)
@@ -134,13 +136,27 @@ def objective(
 
 
 def _objective(
-    network: Network, images: Tensor, labels: Tensor, privileged: Sequence[PrivilegedLabels]
+    network: Network,
+    images: Tensor,
+    labels: Tensor,
+    privileged: Sequence[PrivilegedLabels],
+    weights: Tensor | None = None,
 ) -> tuple[Tensor, StudentOutput]:
     output = student_output(network, images, [p.layer for p in privileged if p.layer])
     terms = [p.loss(output, labels) for p in privileged]
     if not any(p.replaces_hard_labels for p in privileged):
-        terms.append(F.cross_entropy(output.logits, labels))
+        terms.append(_cross_entropy(output.logits, labels, weights))
     return torch.stack(terms).sum(), output
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+    """Mean over the batch; weights have mean one over the set, and are not scaled for a batch.
+
+    So batches add up to the weighted mean over the set, as pieces add up to a batch.
+    """
+    if weights is None:
+        return F.cross_entropy(logits, labels)
+    return (weights * F.cross_entropy(logits, labels, reduction="none")).mean()
 
 
 def student_output(network: Network, images: Tensor, layers: Sequence[Layer] = ()) -> StudentOutput:
@@ -156,6 +172,7 @@ def gradients(
     labels: Tensor,
     runtime: Runtime,
     privileged: Sequence[PrivilegedLabels] = (),
+    weights: Tensor | None = None,
 ) -> tuple[list[Tensor], BatchResult]:
     """Gradient of the batch's mean objective for every parameter, without a graph.
 
@@ -166,6 +183,7 @@ def gradients(
         images: (n, C, H, W), normalised.
         labels: (n,).
         privileged: labels of the same n images.
+        weights: (n,) how much the hard label of each counts; default: all alike.
 
     Returns:
         The gradients in the order of ``trainable``, and the loss and logits of the batch.
@@ -177,7 +195,8 @@ def gradients(
     def of_piece(piece: slice) -> tuple[tuple[Tensor, ...], BatchResult]:
         where = torch.arange(piece.start, piece.stop, device=images.device)
         batch = [p.batch(where) for p in privileged]
-        loss, output = _objective(network, images[piece], labels[piece], batch)
+        counts = None if weights is None else weights[piece]
+        loss, output = _objective(network, images[piece], labels[piece], batch, counts)
         loss = loss * (len(where) / len(labels))
         found = torch.autograd.grad(loss, parameters, materialize_grads=True)
         result = BatchResult(loss.detach(), output.logits.detach(), output.features.detach())

@@ -69,11 +69,17 @@ def _summary(manifest: Manifest) -> str:
     privileged = listing([part.type for part in manifest.privileged])
     tail = f", with {privileged} labels as privileged information" if privileged else ""
     return (
-        f"{budget.num_images:,} {kind} images ({budget.images_per_class} per class, "
+        f"{budget.num_images:,} {kind} images ({_per_class(manifest)} per class, "
         f"{100 * budget.effective_fraction:.3g} % of {source.num_train:,}) that stand for the "
         f"training set of {plain(source.title)}{tail}. A network trained on them alone should "
         "come as close as possible to one trained on everything."
     )
+
+
+def _per_class(manifest: Manifest) -> str:
+    """One number, unless the images were chosen whatever their class."""
+    fewest, most = min(manifest.images.per_class), max(manifest.images.per_class)
+    return f"{fewest}" if fewest == most else f"{fewest} to {most}"
 
 
 def _bytes(manifest: Manifest) -> str:

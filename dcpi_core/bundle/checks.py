@@ -172,6 +172,8 @@ def _described(manifest: Manifest) -> list[TensorInfo]:
     own = [manifest.images.tensor, manifest.labels.hard]
     if manifest.images.source_indices is not None:
         own.append(manifest.images.source_indices)
+    if manifest.labels.weights is not None:
+        own.append(manifest.labels.weights)
     return own + [tensor for part in manifest.privileged for tensor in part.tensors]
 
 
@@ -219,8 +221,18 @@ def _check_labels(contents: Contents) -> str:
     counts = tuple(labels.bincount(minlength=manifest.task.num_classes).tolist())
     if counts != manifest.images.per_class:
         raise BundleError(f"{DATA_NAME}: images per class differ from the manifest's per_class")
+    _check_weights(contents)
     low, high = min(counts), max(counts)
     return f"{low if low == high else f'{low} to {high}'} per class"
+
+
+def _check_weights(contents: Contents) -> None:
+    info = contents.manifest.labels.weights
+    if info is None:
+        return
+    weights = contents.tensors[info.name]
+    if weights.shape != (contents.manifest.budget.num_images,) or bool((weights < 0).any()):
+        raise BundleError(f"{DATA_NAME}: one weight per image is expected, none of them negative")
 
 
 def _check_spec(contents: Contents) -> str:

@@ -7,7 +7,14 @@ from typing import Any
 
 from torch import Tensor
 
-from dcpi_core.bundle.tensors import IMAGES, LABELS, SOURCE_INDICES, tensor_name, to_tensors
+from dcpi_core.bundle.tensors import (
+    IMAGES,
+    LABELS,
+    SOURCE_INDICES,
+    WEIGHTS,
+    tensor_name,
+    to_tensors,
+)
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.spec.job import JobSpec
 from dcpi_core.spec.manifest import (
@@ -146,7 +153,8 @@ def _images(content: Content) -> Images:
 
 def _labels(content: Content) -> Labels:
     soft = [labels.kind for labels in content.condensed.privileged if labels.replaces_hard_labels]
-    return Labels(hard=_info(content, LABELS), soft=soft[0] if soft else None)
+    weights = None if content.condensed.weights is None else _info(content, WEIGHTS)
+    return Labels(hard=_info(content, LABELS), soft=soft[0] if soft else None, weights=weights)
 
 
 def _privileged(content: Content) -> tuple[Privileged, ...]:
@@ -168,7 +176,8 @@ def _privileged(content: Content) -> tuple[Privileged, ...]:
 def _budget(content: Content) -> Budget:
     tensors, _ = content.stored
     privileged = {entry.type: entry.bytes for entry in _privileged(content)}
-    images, labels = tensors[IMAGES].nbytes, tensors[LABELS].nbytes
+    images = tensors[IMAGES].nbytes
+    labels = sum(tensors[name].nbytes for name in (LABELS, WEIGHTS) if name in tensors)
     return Budget(
         images_per_class=content.spec.images_per_class,
         num_images=content.spec.num_images,

@@ -4,7 +4,12 @@ from statistics import fmean
 
 from dcpi_core.bundle.markdown import plain
 from dcpi_core.spec.manifest import Manifest
-from dcpi_core.spec.report import Arm, GradientAlignment, LabelStatistics, Report
+from dcpi_core.spec.report import Arm, GradientAlignment, LabelStatistics, Report, Selection
+
+LISTED_IMAGES = 50
+"""Chosen images that the card lists; the report has them all."""
+
+NEIGHBOURS_NAME = "previews/neighbours.png"
 
 
 def measured_sections(manifest: Manifest, report: Report) -> list[str]:
@@ -12,6 +17,7 @@ def measured_sections(manifest: Manifest, report: Report) -> list[str]:
     return [
         "## Accuracy\n\n" + _accuracy(report),
         "## Classes and calibration\n\n" + _classes(manifest, report),
+        *_selection(manifest, report),
         *_labels(report),
         *_gradients(report),
         *_cost(report),
@@ -71,6 +77,51 @@ def _class_row(manifest: Manifest, arm: Arm) -> str:
     name = plain(manifest.task.classes[worst])
     figures = f"{100 * arm.per_class[worst]:.1f} | {error}"
     return f"| {plain(arm.title)} | {arm.network} | {name} | {figures} |"
+
+
+def _selection(manifest: Manifest, report: Report) -> list[str]:
+    """What a coreset rule chose; no section where images were made."""
+    chosen = report.selection
+    if chosen is None:
+        return []
+    head = f"| {plain(chosen.space)} | mean distance | largest |\n|---|---:|---:|\n"
+    rows = [
+        f"| {name} | {found.mean:.4g} | {found.largest:.4g} |"
+        for name, found in (
+            ("to the nearest chosen image", chosen.distances),
+            ("to the nearest of as many random images", chosen.random_distances),
+        )
+    ]
+    shares = sorted(chosen.stands_for)
+    note = (
+        "\n\nFrom every training image, within its class. A chosen image is the nearest one of "
+        f"{shares[len(shares) // 2]:,} training images in the median and of at most "
+        f"{shares[-1]:,}.\n\n"
+    )
+    return ["## Selection\n\n" + head + "\n".join(rows) + note + _chosen(manifest, chosen)]
+
+
+def _chosen(manifest: Manifest, chosen: Selection) -> str:
+    """The first chosen images, their places in the source and their nearest unchosen neighbours."""
+    head = (
+        "| image | place in the training split | nearest one of | nearest unchosen neighbour | "
+        "distance |\n|---:|---:|---:|---:|---:|\n"
+    )
+    columns = (
+        chosen.source_indices,
+        chosen.stands_for,
+        chosen.neighbours,
+        chosen.neighbour_distances,
+    )
+    rows = [
+        f"| {number} | {place} | {share} | {'-' if distance is None else neighbour} | "
+        f"{'-' if distance is None else format(distance, '.4g')} |"
+        for number, (place, share, neighbour, distance) in enumerate(zip(*columns, strict=True))
+    ]
+    note = f"\n\n`report.json` lists all {len(rows):,}." if len(rows) > LISTED_IMAGES else ""
+    if any(file.path == NEIGHBOURS_NAME for file in manifest.files):
+        note += f"\n\n![chosen images and their neighbours]({NEIGHBOURS_NAME})"
+    return head + "\n".join(rows[:LISTED_IMAGES]) + note
 
 
 def _labels(report: Report) -> list[str]:

@@ -50,11 +50,38 @@ def grid_png(condensed: CondensedSet, facts: DatasetFacts, caption: str) -> byte
     At most ``MAX_ROWS`` classes and ``MAX_COLUMNS`` images of each are shown; the caption says so.
     Few images per class are laid out as several blocks side by side.
     """
-    pixels = to_pixels(condensed.images, facts)
+    rows = _rows(to_pixels(condensed.images, facts), condensed, facts, MAX_COLUMNS)
+    return _grid(rows, facts, caption, _grid_note(len(condensed), rows, facts))
+
+
+def neighbours_png(
+    condensed: CondensedSet, neighbours: Tensor, facts: DatasetFacts, caption: str
+) -> bytes:
+    """Chosen images, each with its nearest unchosen neighbour on its right; PNG bytes.
+
+    Laid out like ``grid_png``, with half as many pairs in a row as it has images.
+
+    Args:
+        condensed: n images.
+        neighbours: (n, C, H, W), normalised.
+    """
+    sides = [to_pixels(images, facts) for images in (condensed.images, neighbours)]
+    rows = _rows(np.concatenate(sides, axis=2), condensed, facts, MAX_COLUMNS // 2)
+    shown = sum(map(len, rows))
+    note = f"{shown} of {len(condensed)} images, each with its nearest unchosen neighbour"
+    return _grid(rows, facts.model_copy(update={"width": 2 * facts.width}), caption, note)
+
+
+def _rows(
+    pixels: Pixels, condensed: CondensedSet, facts: DatasetFacts, columns: int
+) -> list[Pixels]:
+    """The first images of each of the first classes."""
     labels = condensed.labels.cpu().numpy()
-    rows = [pixels[labels == c][:MAX_COLUMNS] for c in range(min(facts.num_classes, MAX_ROWS))]
+    return [pixels[labels == c][:columns] for c in range(min(facts.num_classes, MAX_ROWS))]
+
+
+def _grid(rows: Sequence[Pixels], facts: DatasetFacts, caption: str, note: str) -> bytes:
     layout = _Layout.of(rows, facts)
-    note = _grid_note(len(labels), rows, facts)
     text_width = max(_font(16).getlength(caption), _font(12).getlength(note))
     width = max(layout.size[0], math.ceil(text_width) + 2 * layout.margin)
     canvas = Image.new("RGB", (width, layout.size[1]), PAPER)

@@ -99,10 +99,11 @@ def build(network: dict[str, Any]) -> ConvNet:
 def objective(
     network: ConvNet, batch: dict[str, Tensor], privileged: dict[str, dict[str, Any]]
 ) -> Tensor:
-    """CE(logits, y) + lambda * MSE(features, f*) + beta * CE(classify(f*), y)."""
+    """W * CE(logits, y) + lambda * MSE(features, f*) + beta * CE(classify(f*), y)."""
     maps = network.maps(batch["images"])
     target = batch["soft.probabilities"] if "soft" in privileged else batch["labels"]
-    loss = F.cross_entropy(network.classify(maps[-1]), target)
+    own = F.cross_entropy(network.classify(maps[-1]), target, reduction="none")
+    loss = (own * batch["weights"]).mean() if "weights" in batch else own.mean()
     for kind in privileged.keys() & FORMS.keys():
         settings, values = privileged[kind], batch[f"{kind}.values"]
         if values.dim() == 5:  # several labels for each image: one of them by chance

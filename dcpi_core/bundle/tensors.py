@@ -14,6 +14,7 @@ from dcpi_core.spec.report import ByteCount
 IMAGES = "images"
 LABELS = "labels"
 SOURCE_INDICES = "source_indices"
+WEIGHTS = "weights"
 
 
 def tensor_name(kind: str, short: str) -> str:
@@ -29,6 +30,8 @@ def to_tensors(condensed: CondensedSet) -> tuple[dict[str, Tensor], dict[str, An
     }
     if condensed.source_indices is not None:
         tensors[SOURCE_INDICES] = _plain(condensed.source_indices.to(torch.int64))
+    if condensed.weights is not None:
+        tensors[WEIGHTS] = _plain(condensed.weights.to(torch.float32))
     parts: list[dict[str, Any]] = []
     for labels in condensed.privileged:
         stored, settings = labels.stored()
@@ -51,22 +54,23 @@ def from_tensors(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> 
         privileged=tuple(_restore(tensors, part) for part in parts),
         source_indices=tensors.get(SOURCE_INDICES),
         partition=settings.get("partition", 1),
+        weights=tensors.get(WEIGHTS),
     )
 
 
 def stored_bytes(condensed: CondensedSet) -> ByteCount:
     """Bytes of the training data by part, exactly as ``to_tensors`` stores it.
 
-    ``source_indices`` say where images came from; nobody trains on them, so they do not count.
+    Weights count as labels. ``source_indices`` say where images came from; nobody trains on them,
+    so they do not count.
     """
     tensors, settings = to_tensors(condensed)
     privileged = {
         part["kind"]: sum(tensors[tensor_name(part["kind"], s)].nbytes for s in part["tensors"])
         for part in settings["privileged"]
     }
-    return ByteCount(
-        images=tensors[IMAGES].nbytes, labels=tensors[LABELS].nbytes, privileged=privileged
-    )
+    labels = sum(tensors[name].nbytes for name in (LABELS, WEIGHTS) if name in tensors)
+    return ByteCount(images=tensors[IMAGES].nbytes, labels=labels, privileged=privileged)
 
 
 def _restore(tensors: Mapping[str, Tensor], part: Mapping[str, Any]) -> PrivilegedLabels:

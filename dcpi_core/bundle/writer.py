@@ -6,15 +6,18 @@ from importlib.resources import files
 from pathlib import Path
 
 import safetensors.torch
+from torch import Tensor
 
 from dcpi_core.bundle.card import render_card
 from dcpi_core.bundle.checks import DATA_NAME, REPORT_NAME, SPEC_NAME, SUMS_NAME
 from dcpi_core.bundle.describe import Content, Identity, describe
-from dcpi_core.bundle.previews import accuracy_png, grid_png
+from dcpi_core.bundle.measured import NEIGHBOURS_NAME
+from dcpi_core.bundle.previews import accuracy_png, grid_png, neighbours_png
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.spec.job import JobSpec
 from dcpi_core.spec.manifest import MANIFEST_NAME, FileEntry, Manifest
 from dcpi_core.spec.report import Report
+from dcpi_core.spec.rules import chooses_freely
 
 _ROLES = {
     DATA_NAME: ("training", "application/vnd.safetensors"),
@@ -23,6 +26,7 @@ _ROLES = {
     "train.py": ("code", "text/x-python"),
     "previews/grid.png": ("preview", "image/png"),
     "previews/accuracy.png": ("preview", "image/png"),
+    NEIGHBOURS_NAME: ("preview", "image/png"),
     "README.md": ("doc", "text/markdown"),
 }
 
@@ -33,18 +37,23 @@ def write(
     spec: JobSpec,
     report: Report,
     identity: Identity | None = None,
+    neighbours: Tensor | None = None,
 ) -> Manifest:
     """Write the bundle into ``directory``, which is made if needed, and return its manifest.
+
+    ``neighbours`` are images (n, C, H, W) to be shown beside those of the set.
 
     A bundle that is already there is replaced. The manifest goes last, so a directory whose
     writing was interrupted is never taken for a bundle.
     """
     root = Path(directory)
     (root / "previews").mkdir(parents=True, exist_ok=True)
-    for name in (SUMS_NAME, MANIFEST_NAME):
+    for name in (SUMS_NAME, MANIFEST_NAME, NEIGHBOURS_NAME):
         (root / name).unlink(missing_ok=True)
     content = Content(condensed, spec, report, identity or Identity())
     blobs = _blobs(content)
+    if neighbours is not None:
+        blobs[NEIGHBOURS_NAME] = neighbours_png(condensed, neighbours, spec.dataset, _caption(spec))
     # The card shows the manifest, and the manifest lists the card: describe the rest first.
     card = render_card(describe(content, _entries(blobs)), report)
     blobs["README.md"] = card.encode()
@@ -81,7 +90,8 @@ def _caption(spec: JobSpec) -> str:
     method = " + ".join([spec.base_method.name, *(part.name for part in spec.privileged)])
     count = spec.images_per_class
     plural = "" if count == 1 else "s"
-    return f"{spec.dataset.name}, {method}, {count} image{plural} per class"
+    average = " on average" if chooses_freely(spec.base_method) else ""
+    return f"{spec.dataset.name}, {method}, {count} image{plural} per class{average}"
 
 
 def _entries(blobs: dict[str, bytes]) -> tuple[FileEntry, ...]:

@@ -19,6 +19,7 @@ from dcpi_core.methods.base import AnyMethod
 from dcpi_core.privileged.base import AnyPrivilegedType
 from dcpi_core.spec.controls import images_per_class_in, iterates
 from dcpi_core.spec.job import Control, JobSpec
+from dcpi_core.spec.rules import chooses_freely
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,16 @@ def _why_not(
         reasons["equal_steps"] = f"{spec.base_method.name} has no steps to go on with"
     if label_steps and not any(_moves(shipped, sets["assigned"])):
         reasons["noise"] = "learning did not move the labels"
-    if all(labels.replaces_hard_labels for labels in shipped.privileged):
-        reasons["permuted"] = "all its labels stand in for the classes themselves"
+    reasons["permuted"] = _why_not_permuted(spec, shipped)
     return reasons.get(name)
+
+
+def _why_not_permuted(spec: JobSpec, shipped: CondensedSet) -> str | None:
+    if chooses_freely(spec.base_method):
+        return "the images are not as many of each class"
+    if all(labels.replaces_hard_labels for labels in shipped.privileged):
+        return "all its labels stand in for the classes themselves"
+    return None
 
 
 def _images_per_class(spec: JobSpec, sets: Mapping[str, CondensedSet]) -> int:

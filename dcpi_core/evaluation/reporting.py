@@ -22,6 +22,7 @@ from dcpi_core.spec.report import (
     GradientAlignment,
     LabelStatistics,
     Report,
+    Selection,
 )
 
 Matrix = tuple[tuple[int, ...], ...]
@@ -120,6 +121,7 @@ class Findings:
     metrics: Mapping[str, float]
     label_statistics: Sequence[LabelStatistics]
     gradient_alignment: Sequence[GradientAlignment]
+    selection: Selection | None
     notes: Sequence[str]
 
 
@@ -138,6 +140,7 @@ def build_report(spec: JobSpec, found: Findings, runtime: Runtime) -> Report:
         metrics=dict(found.metrics),
         label_statistics=tuple(found.label_statistics),
         gradient_alignment=tuple(found.gradient_alignment),
+        selection=found.selection,
         environment=environment(runtime),
         notes=tuple(found.notes),
     )

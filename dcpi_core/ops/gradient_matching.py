@@ -5,6 +5,7 @@ from torch import Tensor
 
 from dcpi_core.ops.greedy import ROUNDING, first_true
 from dcpi_core.ops.last_layer import OuterProducts
+from dcpi_core.ops.nonnegative import TINY, nonnegative_least_squares
 from dcpi_core.spec.errors import InvalidInput
 
 
@@ -16,7 +17,8 @@ def matching_pursuit(vectors: OuterProducts, count: int, ridge: float = 1e-3) ->
         mean - sum over picked s of w_s g_s,   w = (K + ridge * mean ||g||^2 I)^-1 <g, mean>,
 
     K the inner products of the picked. Everything is done with inner products (Killamsetty et al.,
-    ICML 2021, algorithm 2, in Gram form). Weights steer the selection and are not returned.
+    ICML 2021, algorithm 2, in Gram form). The weights steer the
+    selection; ``pursuit_weights`` are those to train with.
 
     Args:
         vectors: n vectors.
@@ -34,8 +36,8 @@ def matching_pursuit(vectors: OuterProducts, count: int, ridge: float = 1e-3) ->
     target = vectors.with_mean()
     lengths = vectors.squares.sqrt()
     rounding = ROUNDING * torch.finfo(vectors.right.dtype).eps * float(lengths.max())
-    tiny = torch.finfo(torch.float64).tiny  # where all vectors are zero
-    diagonal = torch.eye(count, dtype=torch.float64) * (ridge * vectors.squares.mean()).clamp(tiny)
+    # Where all vectors are zero, there is still something to divide by.
+    diagonal = torch.eye(count, dtype=torch.float64) * (ridge * vectors.squares.mean()).clamp(TINY)
     columns = vectors.right.new_empty(count, len(vectors))
     gram = torch.zeros(count, count, dtype=torch.float64)
     residual, reach = target.clone(), target.new_zeros(())
@@ -50,6 +52,25 @@ def matching_pursuit(vectors: OuterProducts, count: int, ridge: float = 1e-3) ->
         residual = target - columns[: number + 1].T @ weights.to(columns.dtype)
         reach = (weights.abs() * lengths[picked]).sum()
     return torch.tensor(picked)
+
+
+def pursuit_weights(vectors: OuterProducts, picked: Tensor, ridge: float = 1e-3) -> Tensor:
+    """Weights w >= 0 with which picked vectors come nearest to the mean of all.
+
+    The same ridge regression as in the pursuit, whose own weights may be negative. A pick whose
+    weight would be is left with zero.
+
+    Args:
+        vectors: n vectors.
+        picked: (k,) indices.
+        ridge: as in ``matching_pursuit``.
+
+    Returns:
+        (k,) float64, all zero where all vectors are.
+    """
+    gram = vectors.products(picked)[:, picked].double()
+    gram.diagonal().add_((ridge * vectors.squares.mean()).clamp(TINY))
+    return nonnegative_least_squares(gram, vectors.with_mean()[picked])
 
 
 def _solve(gram: Tensor, target: Tensor) -> Tensor:

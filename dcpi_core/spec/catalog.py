@@ -57,6 +57,7 @@ class CatalogEntry(Record):
     options_schema: dict[str, Any]
     presets: tuple[Preset, ...] = ()
     facts: dict[str, Any] = Field(default_factory=dict)
+    aliases: tuple[Name, ...] = Field((), description="other names under which to ask for it")
 
     def option_defaults(self) -> dict[str, Any]:
         """Every option with its default."""
@@ -89,8 +90,9 @@ class Catalog(Record):
     datasets: dict[str, DatasetFacts]
 
     def method(self, name: str, pointer: str = "/base_method") -> CatalogEntry:
-        """The base method called ``name``; raises UnknownName."""
-        return _lookup("base method", self.methods, name, pointer)
+        """The base method called ``name``, also by an alias; raises UnknownName."""
+        by_alias = {alias: entry for entry in self.methods.values() for alias in entry.aliases}
+        return by_alias.get(name) or _lookup("base method", self.methods, name, pointer)
 
     def privileged_type(self, name: str, pointer: str = "/pi_type") -> CatalogEntry:
         """The privileged type called ``name``; raises UnknownName."""

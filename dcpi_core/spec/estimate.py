@@ -14,7 +14,7 @@ from dcpi_core.spec.base import Record
 from dcpi_core.spec.catalog import Catalog, load_catalog
 from dcpi_core.spec.controls import images_per_class_in, iterates, label_steps, updates_of
 from dcpi_core.spec.job import Component, JobSpec
-from dcpi_core.spec.rules import facts_at_size, tunes_images
+from dcpi_core.spec.rules import chooses_freely, facts_at_size, is_weighted, tunes_images
 
 FLOPS_PER_SECOND = {"cpu": (4e10, 3e11), "cuda": (5e12, 3e13)}
 """Slow and fast effective rates: two CPU cores, one large GPU (Winograd counted as direct)."""
@@ -66,7 +66,8 @@ def estimate(spec: JobSpec, catalog: Catalog | None = None) -> Estimate:
 
 def _bytes(spec: JobSpec, catalog: Catalog) -> dict[str, int]:
     count, facts = spec.num_images, spec.dataset
-    sizes = {"images": 4 * count * facts.image_bytes, "labels": 8 * count}
+    label = 12 if is_weighted(spec.base_method) else 8
+    sizes = {"images": 4 * count * facts.image_bytes, "labels": label * count}
     for component in spec.privileged:
         if component.name == "soft":
             sizes["soft"] = 4 * count * facts.num_classes
@@ -170,7 +171,7 @@ def _control_images(spec: JobSpec, total_bytes: int) -> dict[str, int]:
         "equal_bytes": per_class > spec.images_per_class,
         "equal_steps": learned and iterates(spec.base_method),
         "random_privileged": True,
-        "permuted": not replacing,
+        "permuted": not replacing and not chooses_freely(spec.base_method),
         "noise": learned,
     }
     found: dict[str, int] = {name: count for name in spec.evaluation.controls if applies[name]}

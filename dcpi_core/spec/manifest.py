@@ -100,10 +100,14 @@ class Preprocess(Block):
 
 
 class Labels(Block):
-    """``soft`` names the tensor of soft labels that replace the hard ones in training."""
+    """``soft`` names the tensor of soft labels that replace the hard ones in training.
+
+    With ``weights``, (n,) of mean one, the loss of each image is multiplied by its own.
+    """
 
     hard: TensorInfo
     soft: str | None = None
+    weights: TensorInfo | None = None
 
 
 class Privileged(Block):

@@ -146,6 +146,43 @@ class GradientAlignment(Record):
     privileged: tuple[float, ...]
 
 
+class Distances(Record):
+    """From every training image to the nearest chosen one of its class: mean and largest."""
+
+    mean: float
+    largest: float
+
+
+class Selection(Record):
+    """Which training images a coreset rule chose, and how they cover the others.
+
+    One entry per image of the set, in its order, where there is a tuple of them. If the images
+    were tuned afterwards, these are the images they started from.
+
+    Attributes:
+        space: what distances are measured in.
+        source_indices: positions in the source's training split.
+        stands_for: training images of its class that each image is the nearest chosen one of,
+            itself included.
+        neighbours: position in the training split of the nearest image of the class that was not
+            chosen; none where the whole class was.
+        neighbour_distances: distances to these.
+        distances: how near the chosen images are to all images of their classes.
+        random_distances: the same for images drawn at random, as many of each class; mean over
+            several draws.
+        empty_classes: classes of which a free choice took no image.
+    """
+
+    space: str
+    source_indices: tuple[int, ...]
+    stands_for: tuple[int, ...]
+    neighbours: tuple[int | None, ...]
+    neighbour_distances: tuple[float | None, ...]
+    distances: Distances
+    random_distances: Distances
+    empty_classes: tuple[int, ...] = ()
+
+
 class Cost(Record):
     """What the job took, beyond the wall seconds of its phases.
 
@@ -196,6 +233,7 @@ class Report(Record):
     metrics: dict[str, float] = Field(default_factory=dict)
     label_statistics: tuple[LabelStatistics, ...] = ()
     gradient_alignment: tuple[GradientAlignment, ...] = ()
+    selection: Selection | None = None
     environment: Environment
     notes: tuple[str, ...] = ()
 

@@ -17,7 +17,13 @@ from dcpi_core.spec.job import (
     JobSpec,
 )
 from dcpi_core.spec.protocols import default_epochs
-from dcpi_core.spec.rules import check_image_size, check_partition, tunes_images
+from dcpi_core.spec.rules import (
+    check_balance,
+    check_image_size,
+    check_partition,
+    check_weights,
+    tunes_images,
+)
 
 
 def resolve(request: JobRequest, facts: DatasetFacts, catalog: Catalog | None = None) -> JobSpec:
@@ -29,6 +35,8 @@ def resolve(request: JobRequest, facts: DatasetFacts, catalog: Catalog | None = 
         InvalidInput: an option is unknown or out of range, or two fields contradict each other.
     """
     catalog = catalog or load_catalog()
+    method = catalog.method(request.base_method)
+    request = request.model_copy(update={"base_method": method.name})  # whatever its alias
     count = _images_per_class(request, facts)
     network = request.options.network or default_network(facts)
     check_image_size(network, facts, catalog, "/options/network")
@@ -37,9 +45,10 @@ def resolve(request: JobRequest, facts: DatasetFacts, catalog: Catalog | None = 
     for position, student in enumerate(students):
         pointer = f"/options/evaluation/networks/{position}"
         check_image_size(student, facts, catalog, pointer)
-    method = catalog.method(request.base_method)
     base = _component(method, request.options.base, "/options/base", request, facts, count)
     check_partition(base, privileged)
+    check_balance(base, privileged)
+    check_weights(base, privileged)
     wanted = request.options.evaluation
     controls = tuple(name for name in get_args(Control) if name in wanted.controls)
     epochs = wanted.epochs or default_epochs(wanted.protocol)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dcpi_core.spec.catalog import Catalog
+from dcpi_core.spec.controls import label_steps
 from dcpi_core.spec.dataset import DatasetFacts, padded_size
 from dcpi_core.spec.errors import InvalidInput
 from dcpi_core.spec.job import Component
@@ -20,6 +21,46 @@ def check_partition(base: Component, privileged: Sequence[Component]) -> None:
             "/pi_type",
             f"{base.name} stores several small images in one, and {privileged[0].name} labels "
             "belong to whole images; set the option partition of the base method to 1",
+        )
+
+
+def chooses_freely(base: Component) -> bool:
+    """Whether a coreset rule chooses among all images, however many of each class that gives."""
+    return bool(base.options.get("balance") == "free")
+
+
+def check_balance(base: Component, privileged: Sequence[Component]) -> None:
+    """Refuse to learn labels class by class for images that are not as many of each class.
+
+    Raises:
+        InvalidInput: says which options would do.
+    """
+    learned = [part.name for part in privileged if label_steps(part)]
+    if learned and chooses_freely(base):
+        raise InvalidInput.at(
+            "/options/base/balance",
+            f"{learned[0]} labels are learned from as many images of each class; with a free "
+            f"choice of images set the option learning of {learned[0]} to 'assigned', or choose "
+            "with balance 'class'",
+        )
+
+
+def is_weighted(base: Component) -> bool:
+    """Whether a coreset rule says how much each image counts."""
+    return bool(base.options.get("weighted", False))
+
+
+def check_weights(base: Component, privileged: Sequence[Component]) -> None:
+    """Refuse weights beside privileged labels: these know nothing of them.
+
+    Raises:
+        InvalidInput: says which option to drop.
+    """
+    if privileged and is_weighted(base):
+        raise InvalidInput.at(
+            "/options/base/weighted",
+            f"weights belong to the loss on hard labels alone, not to {privileged[0].name} labels; "
+            "set the option weighted of the base method to false, or ask for pi_type 'none'",
         )
 
 

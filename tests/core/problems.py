@@ -1,5 +1,6 @@
 """Small real problems shared by the core's tests."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from dcpi_core.context import Context
 from dcpi_core.datasets.base import ImageDataset, Split
 from dcpi_core.prepared import Assets
 from dcpi_core.rng import Streams
+from dcpi_core.signals import Signals
 from dcpi_core.spec.dataset import DatasetFacts, License
 
 CLASSES = 3
@@ -56,6 +58,11 @@ def context(
         runtime=Runtime.choose("cpu", threads),
         assets=Assets(assets),
     )
+
+
+def signals_of(count: int, **known: torch.Tensor) -> Signals:
+    """Signals of images of class 0 of which only these are known."""
+    return replace(Signals.of_labels(torch.zeros(count, dtype=torch.int64)), **known)
 
 
 def _split(part: int, per_class: int, shape: tuple[int, int, int], share: float) -> Split:

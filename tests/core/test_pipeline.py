@@ -1,10 +1,12 @@
 """Whole jobs on digits, as a user runs them."""
 
 import json
+import runpy
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.nn import functional as F
 
 from dcpi_core import bundle, pipeline
 from dcpi_core.checkpoint import below, load_tensors
@@ -330,7 +332,62 @@ def test_without_privileged_labels_there_are_two_arms(tmp_path):
         "Control equal_bytes left out: the set has no privileged labels.",
     )
     assert loaded.report.label_statistics == ()
-    assert loaded.condensed.source_indices is not None
+    assert loaded.report.selection.space == "pixels"
+    assert loaded.report.selection.source_indices == tuple(loaded.condensed.source_indices.tolist())
+
+
+def test_a_free_choice_carries_labels_and_shows_what_was_chosen(tmp_path):
+    base = {"balance": "free", "proxy_epochs": 2, "proxy_min_steps": 0}
+    options = {
+        "base": base,
+        "network": "MLP",
+        "pi": {"feature": TEACHER | {"learning": "assigned"}},
+        "evaluation": {"repeats": 1, "epochs": 1},
+    }
+    spec = job("feature", "graph_cut", **options)
+    directory = pipeline.run(spec, place(tmp_path), device="cpu")
+    assert all(check.passed for check in bundle.verify(directory))
+    loaded = bundle.load(directory)
+    chosen = loaded.report.selection
+    assert chosen.space == "features of MLP"
+    assert chosen.source_indices == tuple(loaded.condensed.source_indices.tolist())
+    images = load("digits")
+    expected = images.normalise(images.train.images[loaded.condensed.source_indices])
+    assert torch.equal(loaded.condensed.images, expected)
+    counts = loaded.manifest.images.per_class
+    assert sum(counts) == 10
+    assert chosen.empty_classes == tuple(label for label in range(10) if not counts[label])
+    told = [note for note in loaded.report.notes if "without an image" in note]
+    assert bool(told) == bool(chosen.empty_classes)
+    card = (directory / "README.md").read_text()
+    assert "## Selection" in card
+    assert f"| 0 | {chosen.source_indices[0]} | {chosen.stands_for[0]} |" in card
+    assert "previews/neighbours.png" in card
+    assert (directory / "previews" / "neighbours.png").stat().st_size > 1000
+
+
+def test_weights_of_a_rule_are_shipped_and_trained_with(tmp_path):
+    base = {"weighted": True, "proxy_epochs": 2, "proxy_min_steps": 0}
+    evaluation = {"repeats": 1, "epochs": 2, "networks": ["ConvNetD2"]}
+    spec = job("none", "craig", base=base, network="MLP", evaluation=evaluation)
+    directory = pipeline.run(spec, place(tmp_path), device="cpu")
+    assert all(check.passed for check in bundle.verify(directory))
+    loaded = bundle.load(directory)
+    condensed = loaded.condensed
+    assert float(condensed.weights.mean()) == pytest.approx(1)
+    sizes = torch.tensor(load("digits").facts.train_per_class)
+    torch.testing.assert_close(condensed.weights * sizes.float().mean(), sizes.float())
+    assert loaded.manifest.labels.weights.shape == (10,)
+    shown = runpy.run_path(str(directory / "train.py"))  # what users without this project run
+    student = shown["build"](loaded.manifest.recipe.network.model_dump(mode="json"))
+    batch = {name: getattr(condensed, name) for name in ("images", "labels", "weights")}
+    with torch.no_grad():
+        logits = student.classify(student.maps(condensed.images)[-1])
+        found = float(shown["objective"](student, batch, {}))
+    losses = F.cross_entropy(logits, condensed.labels, reduction="none")
+    wanted = float((losses * condensed.weights).mean())
+    assert found == pytest.approx(wanted)
+    assert wanted != pytest.approx(float(losses.mean()), rel=1e-6)
 
 
 def test_a_checkpoint_of_another_job_is_refused(finished):

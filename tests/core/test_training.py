@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -83,6 +85,32 @@ def test_privileged_labels_are_cut_with_the_batch(condensed):
     expected = objective(student, condensed.images, condensed.labels, labels)
     torch.testing.assert_close(batch.loss, expected.detach(), rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(batch.logits, student(condensed.images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("runtime", [WHOLE, PIECES], ids=["whole", "pieces"])
+def test_a_weight_counts_an_image_so_many_times(condensed, runtime):
+    times = torch.tensor([1, 2, 1, 0, 3, 1, 1, 0, 2])
+    weights = times.float() / times.float().mean()
+    images, labels = condensed.images, condensed.labels
+    weighted, _ = gradients(network(), images, labels, runtime, (), weights)
+    repeated = torch.arange(9).repeat_interleave(times)
+    plain, _ = gradients(network(), images[repeated], labels[repeated], WHOLE)
+    for one, other in zip(weighted, plain, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_fit_ignores_an_image_of_weight_zero(condensed):
+    weights = torch.tensor([1.0, 1, 1, 1, 1, 1, 1, 1, 1])
+    weights[0] = 0
+    recipe = Recipe(epochs=2)
+    spoiled = condensed.images.clone()
+    spoiled[0] = 99
+    first, second = (
+        fit(network(), replace(condensed, images=images, weights=weights), recipe, runtime=WHOLE)
+        for images in (condensed.images, spoiled)
+    )
+    pairs = zip(first.parameters(), second.parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
 
 
 def test_fit_learns_and_is_reproducible(condensed):

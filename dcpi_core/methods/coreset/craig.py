@@ -3,22 +3,30 @@
 import torch
 from torch import Tensor
 
-from dcpi_core.methods.coreset.base import ClassSignals, Coreset, ProxyOptions
+from dcpi_core.methods.coreset.base import Coreset, WeightedOptions
 from dcpi_core.ops.last_layer import OuterProducts
 from dcpi_core.ops.submodular import Rows, facility_location
 from dcpi_core.registry import METHODS
+from dcpi_core.signals import Signals
 
 
 @METHODS.register(
-    "craig", options=ProxyOptions, source="Mirzasoleiman et al., ICML 2020 (arXiv 1906.01827)"
+    "craig",
+    options=WeightedOptions,
+    source="Mirzasoleiman et al., ICML 2020 (arXiv 1906.01827)",
+    aliases=("graig",),  # as the paper of this service spells it
 )
 class Craig(Coreset):
     """Greedily lowers the summed distance of each gradient to its nearest chosen one."""
 
-    uses_logits = True
+    def pick(self, signals: Signals, count: int, generator: torch.Generator) -> Tensor:
+        return facility_location(_nearness(signals.gradients()), len(signals), count)
 
-    def pick(self, signals: ClassSignals, count: int, generator: torch.Generator) -> Tensor:
-        return facility_location(_nearness(signals.gradients()), signals.size, count)
+    def weigh(self, signals: Signals, picked: Tensor) -> Tensor:
+        """How many gradients each pick is the nearest one of; the first of several."""
+        near = _nearness(signals.gradients())(picked)
+        near[torch.arange(len(picked)), picked] = torch.inf  # its own, whatever copies there are
+        return near.argmax(0).bincount(minlength=len(picked))
 
 
 def _nearness(gradients: OuterProducts) -> Rows:

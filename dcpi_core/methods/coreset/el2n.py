@@ -2,8 +2,9 @@
 
 from torch import Tensor
 
-from dcpi_core.methods.coreset.base import ClassSignals, EarlyScoreOptions, ScoreRule
+from dcpi_core.methods.coreset.base import EarlyScoreOptions, ScoreRule
 from dcpi_core.registry import METHODS
+from dcpi_core.signals import Signals
 
 
 @METHODS.register(
@@ -12,9 +13,6 @@ from dcpi_core.registry import METHODS
 class EL2N(ScoreRule):
     """Keeps the images with the longest error vector, softmax minus label, in early epochs."""
 
-    uses_training = True
-
-    def score(self, signals: ClassSignals) -> Tensor:
+    def score(self, signals: Signals) -> Tensor:
         """Length of the error, averaged over the early epochs: higher is harder."""
-        assert signals.el2n is not None
         return signals.el2n

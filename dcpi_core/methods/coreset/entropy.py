@@ -2,8 +2,9 @@
 
 from torch import Tensor
 
-from dcpi_core.methods.coreset.base import ClassSignals, ProxyOptions, ScoreRule
+from dcpi_core.methods.coreset.base import ProxyOptions, ScoreRule
 from dcpi_core.registry import METHODS
+from dcpi_core.signals import Signals
 
 
 @METHODS.register(
@@ -12,10 +13,7 @@ from dcpi_core.registry import METHODS
 class Entropy(ScoreRule):
     """Keeps the images whose predicted distribution has the highest entropy."""
 
-    uses_logits = True
-
-    def score(self, signals: ClassSignals) -> Tensor:
+    def score(self, signals: Signals) -> Tensor:
         """Entropy in nats: higher is less certain."""
-        assert signals.logits is not None
         logarithm = signals.logits.double().log_softmax(1)
         return -(logarithm.exp() * logarithm).sum(1)

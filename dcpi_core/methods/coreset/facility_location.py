@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-from dcpi_core.methods.coreset.base import ClassSignals, Coreset, SimilarityOptions
+from dcpi_core.methods.coreset.base import Coreset, SimilarityOptions
 from dcpi_core.ops.submodular import facility_location
 from dcpi_core.registry import METHODS
+from dcpi_core.signals import Signals
 
 
 @METHODS.register(
@@ -16,13 +17,11 @@ from dcpi_core.registry import METHODS
 class FacilityLocation(Coreset):
     """Greedily raises the summed similarity of each image to its most similar chosen one."""
 
-    uses_logits = True
-
     def __init__(self, options: SimilarityOptions) -> None:
         super().__init__(options)
         self.space = options.space
 
-    def pick(self, signals: ClassSignals, count: int, generator: torch.Generator) -> Tensor:
+    def pick(self, signals: Signals, count: int, generator: torch.Generator) -> Tensor:
         unit = signals.vectors(self.space).unit()
 
         def rows(index: Tensor) -> Tensor:
@@ -31,4 +30,4 @@ class FacilityLocation(Coreset):
             near[torch.arange(len(index)), index] = 1.0
             return near
 
-        return facility_location(rows, signals.size, count)
+        return facility_location(rows, len(signals), count)

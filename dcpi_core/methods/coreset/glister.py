@@ -4,10 +4,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dcpi_core.methods.coreset.base import ClassSignals, Coreset, ProxyOptions
+from dcpi_core.methods.coreset.base import Coreset, ProxyOptions
 from dcpi_core.ops.last_layer import last_layer_gradients
 from dcpi_core.ops.validation_gain import validation_gain
 from dcpi_core.registry import METHODS
+from dcpi_core.signals import Signals
 
 
 class GlisterOptions(ProxyOptions):
@@ -27,18 +28,15 @@ class Glister(Coreset):
     Images held out are chosen last, when a class has no others left.
     """
 
-    uses_logits = True
     uses_validation = True
 
     def __init__(self, options: GlisterOptions) -> None:
         super().__init__(options)
         self.step_size = options.step_size
 
-    def pick(self, signals: ClassSignals, count: int, generator: torch.Generator) -> Tensor:
+    def pick(self, signals: Signals, count: int, generator: torch.Generator) -> Tensor:
         assert signals.validation is not None
         assert signals.held_out is not None
-        assert signals.logits is not None
-        assert signals.inputs is not None
         free = (~signals.held_out).nonzero().squeeze(1)
         gradients = last_layer_gradients(
             signals.logits[free], signals.labels[free], signals.inputs[free]

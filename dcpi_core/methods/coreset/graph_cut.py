@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-from dcpi_core.methods.coreset.base import ClassSignals, Coreset, SimilarityOptions
+from dcpi_core.methods.coreset.base import Coreset, SimilarityOptions
 from dcpi_core.ops.submodular import graph_cut
 from dcpi_core.registry import METHODS
+from dcpi_core.signals import Signals
 
 
 @METHODS.register(
@@ -14,11 +15,9 @@ from dcpi_core.registry import METHODS
 class GraphCut(Coreset):
     """Greedily maximises similarity to the class minus similarity within the selection."""
 
-    uses_logits = True
-
     def __init__(self, options: SimilarityOptions) -> None:
         super().__init__(options)
         self.space = options.space
 
-    def pick(self, signals: ClassSignals, count: int, generator: torch.Generator) -> Tensor:
+    def pick(self, signals: Signals, count: int, generator: torch.Generator) -> Tensor:
         return graph_cut(signals.vectors(self.space), count)

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-from dcpi_core.methods.coreset.base import ClassSignals, Coreset, ProxyOptions
+from dcpi_core.methods.coreset.base import Coreset, ProxyOptions
 from dcpi_core.ops.greedy import k_center
 from dcpi_core.registry import METHODS
+from dcpi_core.signals import Signals
 
 
 @METHODS.register("k_center", options=ProxyOptions, source="Sener and Savarese, ICLR 2018")
@@ -15,14 +16,6 @@ class KCenter(Coreset):
     The first is the image nearest to the class mean, which makes the selection deterministic.
     """
 
-    uses_features = True
-
-    def pick(
-        self,
-        signals: ClassSignals,
-        count: int,
-        generator: torch.Generator,
-    ) -> Tensor:
-        assert signals.features is not None
+    def pick(self, signals: Signals, count: int, generator: torch.Generator) -> Tensor:
         offsets = signals.features - signals.features.mean(0)
         return k_center(signals.features, count, int(offsets.square().sum(1).argmin()))

@@ -2,18 +2,16 @@
 
 from torch import Tensor
 
-from dcpi_core.methods.coreset.base import ClassSignals, ProxyOptions, ScoreRule
+from dcpi_core.methods.coreset.base import ProxyOptions, ScoreRule
 from dcpi_core.registry import METHODS
+from dcpi_core.signals import Signals
 
 
 @METHODS.register("margin", options=ProxyOptions, source="Scheffer et al., IDA 2001")
 class Margin(ScoreRule):
     """Keeps the images whose two most probable classes are closest in probability."""
 
-    uses_logits = True
-
-    def score(self, signals: ClassSignals) -> Tensor:
+    def score(self, signals: Signals) -> Tensor:
         """Minus the lead of the first class over the second: higher is less certain."""
-        assert signals.logits is not None
         first, second = signals.logits.double().softmax(1).topk(2, dim=1).values.unbind(1)
         return second - first

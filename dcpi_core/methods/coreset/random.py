@@ -3,13 +3,14 @@
 import torch
 from torch import Tensor
 
-from dcpi_core.methods.coreset.base import ClassSignals, Coreset
+from dcpi_core.methods.coreset.base import Coreset, CoresetOptions
 from dcpi_core.registry import METHODS
+from dcpi_core.signals import Signals
 
 
-@METHODS.register("random", source="baseline")
+@METHODS.register("random", options=CoresetOptions, source="baseline")
 class Random(Coreset):
-    """Images drawn uniformly without replacement, the same number from each class."""
+    """Images drawn uniformly without replacement."""
 
-    def pick(self, signals: ClassSignals, count: int, generator: torch.Generator) -> Tensor:
-        return torch.randperm(signals.size, generator=generator)[:count]
+    def pick(self, signals: Signals, count: int, generator: torch.Generator) -> Tensor:
+        return torch.randperm(len(signals), generator=generator)[:count]

@@ -39,6 +39,11 @@ class TestTensors:
         back = from_tensors(*to_tensors(selected))
         assert torch.equal(back.source_indices, torch.arange(12))
 
+    def test_weights_survive_and_are_counted(self, condensed):
+        weighted = replace(condensed.with_privileged(), weights=torch.arange(12.0))
+        assert torch.equal(from_tensors(*to_tensors(weighted)).weights, torch.arange(12.0))
+        assert stored_bytes(weighted).labels == 12 * (8 + 4)
+
     def test_a_missing_tensor_is_named(self, condensed):
         tensors, settings = to_tensors(condensed)
         del tensors["feature.values"]

@@ -36,10 +36,12 @@ def labelled(values, *more):
 
 
 def spec(controls=ALL, method="dc", per_class=2, options=None):
+    if method == "dc":
+        options = {"iterations": 1}
     return JobSpec(
         dataset=blobs().facts,
         images_per_class=per_class,
-        base_method=Component(name=method, options={"iterations": 1} if method == "dc" else {}),
+        base_method=Component(name=method, options=options or {}),
         privileged=(),
         network="ConvNetD2",
         evaluation=EvaluationSpec(
@@ -153,6 +155,11 @@ class TestWhichApply:
         plan = plan_controls(spec(), sets, 0)
         assert plan.names == ("random_privileged",)
         assert any("stand in for the classes" in note for note in plan.notes)
+
+    def test_labels_are_not_exchanged_between_classes_of_different_sizes(self):
+        plan = self.plan(torch.ones(6, 1, 1, 1), method="herding", options={"balance": "free"})
+        assert "permuted" not in plan.names
+        assert any("permuted left out: the images are not as many" in note for note in plan.notes)
 
     def test_without_labels_none_applies(self):
         base = CondensedSet(torch.zeros(6, 3, 8, 8), LABELS)

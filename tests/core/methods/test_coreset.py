@@ -1,19 +1,24 @@
+"""What the shared part of all selection rules promises: groups, order, budget."""
+
 import pytest
 import torch
 
-from dcpi_core.methods.coreset.base import ClassSignals, ProxyOptions
+from dcpi_core.methods.coreset.base import CoresetOptions, ProxyOptions
 from dcpi_core.methods.coreset.forgetting import Forgetting
 from dcpi_core.methods.coreset.herding import Herding
 from dcpi_core.methods.coreset.k_center import KCenter
+from dcpi_core.methods.coreset.random import Random
+from dcpi_core.registry import METHODS
 from dcpi_core.rng import Streams
-from tests.core.problems import blobs, context
+from tests.core.problems import CLASSES, blobs, context, signals_of
 
 DRAW = Streams(0).generator("unused")
+RULES = [entry for entry in METHODS if ".coreset." in entry.target.__module__]
 
 
 def test_forgetting_takes_the_never_learned_first_then_the_most_forgotten():
-    signals = ClassSignals(
-        size=5,
+    signals = signals_of(
+        5,
         forgetting=torch.tensor([1, 3, 0, 3, 0]),
         learned=torch.tensor([True, True, False, True, True]),
     )
@@ -23,25 +28,62 @@ def test_forgetting_takes_the_never_learned_first_then_the_most_forgotten():
 
 def test_herding_follows_the_mean():
     features = torch.tensor([[0.0], [1.0], [2.0], [9.0]])  # mean 3
-    signals = ClassSignals(size=4, features=features)
+    signals = signals_of(4, features=features)
     assert Herding(ProxyOptions()).pick(signals, 1, DRAW).tolist() == [2]
 
 
 def test_k_center_starts_at_the_centre_and_goes_far():
     features = torch.tensor([[0.0], [5.0], [6.0], [10.0]])  # mean 5.25
-    signals = ClassSignals(size=4, features=features)
+    signals = signals_of(4, features=features)
     assert KCenter(ProxyOptions()).pick(signals, 3, DRAW).tolist() == [1, 0, 3]
 
 
-@pytest.mark.parametrize("rule", [Herding, KCenter, Forgetting])
-def test_a_smaller_coreset_is_a_prefix_of_a_larger_one(rule, tmp_path):
-    source = blobs()
-    method = rule(ProxyOptions(proxy_epochs=3, proxy_min_steps=0))
-    by_size = {}
-    for per_class in (2, 5):
-        ctx = context(source, tmp_path, per_class=per_class)
-        state = method.init(ctx)
-        for number in range(method.total_steps(ctx)):
-            method.step(state, number, ctx)
-        by_size[per_class] = state.picked.view(-1, per_class)
-    assert torch.equal(by_size[5][:, :2], by_size[2])
+@pytest.fixture(scope="module")
+def assets(tmp_path_factory):
+    """One store for all rules: the proxy is trained once."""
+    return tmp_path_factory.mktemp("assets")
+
+
+@pytest.fixture(scope="module")
+def source():
+    return blobs(noise=0.9)
+
+
+def select(entry, ctx, balance):
+    """The condensed set of a rule, made as the pipeline makes it."""
+    small = {"proxy_epochs": 3, "proxy_min_steps": 0, "balance": balance}
+    own = {name: value for name, value in small.items() if name in entry.options.model_fields}
+    method = entry.target(entry.options(**own))
+    state = method.init(ctx)
+    for number in range(method.total_steps(ctx)):
+        method.step(state, number, ctx)
+    return method.finish(state, ctx)
+
+
+@pytest.mark.parametrize("entry", RULES, ids=lambda entry: entry.name)
+class TestEveryRule:
+    def chosen(self, entry, source, assets, per_class, balance):
+        ctx = context(source, assets, per_class=per_class, network="MLP")
+        return select(entry, ctx, balance).source_indices
+
+    def test_a_smaller_coreset_is_a_prefix_of_a_larger_one(self, entry, source, assets):
+        small, large = (self.chosen(entry, source, assets, n, "class") for n in (2, 5))
+        assert torch.equal(large.view(CLASSES, 5)[:, :2], small.view(CLASSES, 2))
+
+    def test_and_so_is_one_chosen_without_regard_to_class(self, entry, source, assets):
+        small, large = (self.chosen(entry, source, assets, n, "free") for n in (2, 5))
+        assert len(large.unique()) == 5 * CLASSES
+        assert torch.equal(large[: 2 * CLASSES], small)
+
+    def test_a_free_choice_of_everything_is_everything(self, entry, source, assets):
+        assert sorted(self.chosen(entry, source, assets, 20, "free").tolist()) == list(range(60))
+
+
+def test_a_free_choice_gives_each_class_what_the_rule_gives_it(tmp_path, source):
+    ctx = context(source, tmp_path, per_class=4)
+    found = select(METHODS.get("random"), ctx, "free")
+    counts = found.labels.bincount(minlength=CLASSES)
+    assert int(counts.sum()) == 4 * CLASSES
+    assert counts.tolist() != [4] * CLASSES  # drawn with this seed; a balanced draw is rare
+    assert torch.equal(found.images, ctx.normalised(found.source_indices))
+    assert Random(CoresetOptions(balance="free")).total_steps(ctx) == 1

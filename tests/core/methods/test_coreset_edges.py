@@ -5,6 +5,7 @@ import torch
 from pydantic import ValidationError
 
 from dcpi_core.datasets.base import ImageDataset, Split
+from dcpi_core.evaluation.selection import describe_selection
 from dcpi_core.methods.coreset.base import hold_out
 from dcpi_core.registry import METHODS
 from dcpi_core.rng import Streams
@@ -55,18 +56,19 @@ def request(rule="herding", network=None, count=1):
     )
 
 
-def select(rule, known, place, network):
-    """Resolve as a job would be and run the rule; returns the indices."""
+def select(rule, known, place, network, **options):
+    """Resolve as a job would be and run the rule; returns the set and its report."""
     spec = resolve(request(rule, network), known, load_catalog())
     ctx = context(dataset(known), place, per_class=1, network=spec.network)
     entry = METHODS.get(rule)
-    wanted = {"proxy_epochs": 2, "proxy_min_steps": 0}
+    wanted = {"proxy_epochs": 2, "proxy_min_steps": 0} | options
     own = {name: value for name, value in wanted.items() if name in entry.options.model_fields}
     method = entry.target(entry.options(**own))
     state = method.init(ctx)
     for number in range(method.total_steps(ctx)):
         method.step(state, number, ctx)
-    return method.finish(state, ctx).source_indices
+    condensed = method.finish(state, ctx)
+    return condensed, describe_selection(condensed, method.needs(ctx), ctx)
 
 
 EDGES = {
@@ -88,9 +90,31 @@ def assets(tmp_path_factory):
 @pytest.mark.parametrize("edge", EDGES)
 def test_works(rule, edge, assets):
     known, network = EDGES[edge]
-    index = select(rule, known, assets, network)
+    condensed, report = select(rule, known, assets, network)
     labels = dataset(known).train.labels
-    assert labels[index].tolist() == list(range(known.num_classes))
+    assert labels[condensed.source_indices].tolist() == list(range(known.num_classes))
+    assert report.stands_for == known.train_per_class
+    lonely = [neighbour is None for neighbour in report.neighbours]
+    assert lonely == [size == 1 for size in known.train_per_class]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_free_choice_from_a_rare_class_and_a_common_one(rule, assets):
+    """One image against 500: the choice may miss the rare class, and the report says so."""
+    known = facts(per_class=(500, 1))
+    condensed, report = select(rule, known, assets, "MLP", balance="free")
+    counts = condensed.labels.bincount(minlength=2).tolist()
+    assert sum(counts) == 2
+    assert report.empty_classes == tuple(label for label in (0, 1) if not counts[label])
+
+
+@pytest.mark.parametrize("rule", ["craig", "gradmatch"])
+@pytest.mark.parametrize("edge", EDGES)
+def test_weights_follow_the_size_of_a_class(rule, edge, assets):
+    known, network = EDGES[edge]
+    weights = select(rule, known, assets, network, weighted=True)[0].weights
+    sizes = torch.tensor(known.train_per_class).float()
+    torch.testing.assert_close(weights, sizes / sizes.mean())
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -1,19 +1,21 @@
 """Every rule against its definition written out, and what every rule must do on any class."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dcpi_core.methods.coreset.base import ClassSignals
 from dcpi_core.methods.coreset.glister import GlisterOptions
 from dcpi_core.ops.validation_gain import Validation
 from dcpi_core.registry import METHODS
 from dcpi_core.rng import Streams
+from dcpi_core.signals import Signals
 from tests.core.ops import naive_selection as naive
 from tests.core.ops.naive_selection import normal, written_out
+from tests.core.problems import signals_of
 
 RULES = [entry for entry in METHODS if ".coreset." in entry.target.__module__]
 every_rule = pytest.mark.parametrize("entry", RULES, ids=lambda entry: entry.name)
@@ -23,9 +25,12 @@ def draw():
     return Streams(0).generator("selection")
 
 
-def signals(n, *, seed=0, classes=4, width=5, dtype=torch.float64, repeated=1) -> ClassSignals:
-    """Random signals of a class; with ``repeated`` every image is there that often."""
+def signals(
+    n, *, seed=0, classes=4, width=5, dtype=torch.float64, repeated=1, mixed=False
+) -> Signals:
+    """Random signals of one class, or of all; with ``repeated`` every image is there that often."""
     pool = torch.arange(n) % max(1, -(-n // repeated))
+    labels = pool % classes if mixed else torch.ones(n, dtype=torch.int64)
     forgetting = normal(n, 1, seed=seed + 2).abs().squeeze(1).mul(3).long()
     free = torch.ones(n, dtype=torch.bool)
     validation = Validation(
@@ -34,9 +39,8 @@ def signals(n, *, seed=0, classes=4, width=5, dtype=torch.float64, repeated=1) -
         normal(6, width, seed=seed + 6, dtype=dtype).relu(),
     )
     features = normal(n, width, seed=seed, dtype=dtype).relu()[pool]
-    return ClassSignals(
-        n,
-        label=1,
+    return Signals(
+        labels=labels,
         features=features,
         inputs=features,
         logits=normal(n, classes, seed=seed + 1, dtype=dtype)[pool],
@@ -60,7 +64,9 @@ def problems(draw_value):
     seed = draw_value(st.integers(0, 10_000))
     repeated = draw_value(st.sampled_from([1, 1, 2, 3]))
     width = draw_value(st.integers(1, 6))
-    return signals(n, seed=seed, width=width, repeated=repeated), draw_value(st.integers(1, n))
+    mixed = draw_value(st.booleans())  # a free choice
+    found = signals(n, seed=seed, width=width, repeated=repeated, mixed=mixed)
+    return found, draw_value(st.integers(1, n))
 
 
 def by_score(score, count):
@@ -150,8 +156,57 @@ def test_a_class_of_which_the_proxy_is_certain(entry):
     """Every error is zero, so every gradient is: nothing to tell images apart by, but no crash."""
     certain = torch.tensor([[0.0, 5000.0, 0.0]]).repeat(6, 1)
     found = signals(6, classes=3, dtype=torch.float32)
-    found = ClassSignals(**{**vars(found), "logits": certain})
+    found = replace(found, logits=certain)
     assert sorted(pick(entry.name, found, 6)) == list(range(6))
+
+
+class TestWeights:
+    """Of the rules that define them: not negative, as many as there are images in all."""
+
+    def of(self, name, found, picked):
+        entry = METHODS.get(name)
+        return entry.target(entry.options()).weigh(found, torch.tensor(picked))
+
+    @given(problems())
+    @settings(max_examples=40, deadline=None)
+    def test_a_craig_pick_counts_for_the_images_it_is_nearest_to(self, problem):
+        found, count = problem
+        picked = pick("craig", found, count)
+        full = written_out(found.gradients())
+        apart = (full.unsqueeze(1) - full[picked].unsqueeze(0)).norm(dim=2)
+        weights = self.of("craig", found, picked).tolist()
+        assert sum(weights) == len(found)
+        clear = apart.topk(2, largest=False).values if count > 1 else None
+        if clear is None or bool((clear[:, 1] - clear[:, 0] > 1e-5).all()):
+            nearest = apart.argmin(1).tolist()
+            assert weights == [nearest.count(position) for position in range(count)]
+
+    @given(problems())
+    @settings(max_examples=40, deadline=None)
+    def test_gradmatch_weights_bring_the_picks_nearest_to_the_mean(self, problem):
+        found, count = problem
+        picked = pick("gradmatch", found, count)
+        weights = self.of("gradmatch", found, picked)
+        assert bool((weights >= 0).all())
+        assert float(weights.sum()) == pytest.approx(len(found))
+        full = written_out(found.gradients())
+        ridge = 1e-3 * full.square().sum(1).mean()
+
+        def loss(own):  # at the best common factor, since the sum is fixed
+            sum_, mean = own @ full[picked], full.mean(0)
+            factor = (sum_ @ mean) / (sum_ @ sum_ + ridge * own.square().sum())
+            return float(
+                (mean - factor * sum_).square().sum() + ridge * (factor * own).square().sum()
+            )
+
+        for seed in range(5):
+            other = (weights + normal(1, count, seed=seed)[0] * 0.3 * weights.mean()).clamp(min=0)
+            assert loss(weights) <= loss(other) + 1e-9
+
+    def test_gradients_of_nothing_give_equal_weights(self):
+        certain = torch.tensor([[0.0, 5000.0, 0.0]]).repeat(6, 1)
+        found = replace(signals(6, classes=3, dtype=torch.float32), logits=certain)
+        assert self.of("gradmatch", found, [0, 1, 2]).tolist() == [2, 2, 2]
 
 
 def test_the_walk_saw_them_all():
@@ -163,7 +218,7 @@ class TestGlister:
         found = signals(8)
         held_out = torch.zeros(8, dtype=torch.bool)
         held_out[[1, 4]] = True
-        found = ClassSignals(**{**vars(found), "held_out": held_out})
+        found = replace(found, held_out=held_out)
         order = pick("glister", found, 8)
         assert order[6:] == [1, 4]
         assert pick("glister", found, 7) == order[:7]
@@ -181,7 +236,7 @@ class TestDirections:
     logits = torch.tensor([[4.0, 0.0, 0.0], [1.0, 0.9, -9.0], [0.5, 0.2, 0.2]])
 
     def of(self, name):
-        return pick(name, ClassSignals(3, logits=self.logits), 3)
+        return pick(name, signals_of(3, logits=self.logits), 3)
 
     def test_least_confident_first(self):
         assert self.of("least_confidence") == [2, 1, 0]
@@ -194,4 +249,4 @@ class TestDirections:
 
     def test_confidence_is_a_probability_not_a_logit(self):
         logits = torch.tensor([[9.0, 9.0, 9.0], [1.0, -9.0, -9.0]])
-        assert pick("least_confidence", ClassSignals(2, logits=logits), 2) == [0, 1]
+        assert pick("least_confidence", signals_of(2, logits=logits), 2) == [0, 1]

@@ -121,6 +121,33 @@ def test_only_one_type_may_tune_the_images_and_it_goes_first():
     assert pointers(error.value)[0].endswith("/schedule")
 
 
+def test_labels_are_not_learned_for_a_free_choice_of_images():
+    """They are learned class against class, from as many images of each."""
+    free = {"base_method": "herding", "pi_type": "feature"}
+    learned = {"feature": {"learning": "gradient_matching"}}
+    with pytest.raises(InvalidInput, match="learning of feature to 'assigned'") as error:
+        resolved(**free, options={"base": {"balance": "free"}, "pi": learned})
+    assert pointers(error.value) == ["/options/base/balance"]
+    assigned = {"feature": {"learning": "assigned"}}
+    spec = resolved(**free, options={"base": {"balance": "free"}, "pi": assigned})
+    assert spec.base_method.options["balance"] == "free"
+    resolved(**free, options={"base": {"balance": "class"}, "pi": learned})
+
+
+def test_an_alias_is_another_spelling_of_the_same_job():
+    spec = resolved(base_method="graig", pi_type="none")
+    assert spec.base_method.name == "craig"
+    assert spec.digest() == resolved(base_method="craig", pi_type="none").digest()
+
+
+def test_weights_are_of_hard_labels_alone():
+    weighted = {"base_method": "craig", "options": {"base": {"weighted": True}}}
+    with pytest.raises(InvalidInput, match="pi_type 'none'") as error:
+        resolved(**weighted, pi_type="soft")
+    assert pointers(error.value) == ["/options/base/weighted"]
+    assert resolved(**weighted, pi_type="none").base_method.options["weighted"] is True
+
+
 @pytest.mark.parametrize("field", ["fractoin", "options.baze", "options.evaluation.epoch"])
 def test_misspelt_fields_are_refused(field):
     body: dict = {}
