@@ -17,7 +17,7 @@ from dcpi_core.spec.job import (
     JobSpec,
 )
 from dcpi_core.spec.protocols import default_epochs
-from dcpi_core.spec.rules import check_image_size, check_partition, tunes_images
+from dcpi_core.spec.rules import check_image_size, check_partition, check_schedule, tunes_images
 
 
 def resolve(request: JobRequest, facts: DatasetFacts, catalog: Catalog | None = None) -> JobSpec:
@@ -40,6 +40,8 @@ def resolve(request: JobRequest, facts: DatasetFacts, catalog: Catalog | None = 
     method = catalog.method(request.base_method)
     base = _component(method, request.options.base, "/options/base", request, facts, count)
     check_partition(base, privileged)
+    for component in privileged:
+        check_schedule(component)
     wanted = request.options.evaluation
     controls = tuple(name for name in get_args(Control) if name in wanted.controls)
     epochs = wanted.epochs or default_epochs(wanted.protocol)
