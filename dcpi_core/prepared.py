@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,11 +22,13 @@ from dcpi_core.checkpoint import below, load_tensors, save_tensors
 from dcpi_core.compute import Runtime
 from dcpi_core.datasets.base import Split, normalise
 from dcpi_core.networks import Network, build
+from dcpi_core.ops.augment import augment
 from dcpi_core.ops.last_layer import errors
 from dcpi_core.rng import Streams
 from dcpi_core.signals import Signals, outputs_of
 from dcpi_core.spec.dataset import DatasetFacts
 from dcpi_core.spec.errors import CheckpointError
+from dcpi_core.spec.protocols import Augmentation
 from dcpi_core.training import apply_gradients, gradients, sgd, trainable
 
 logger = logging.getLogger(__name__)
@@ -42,7 +44,8 @@ class TrainingPlan:
     """How a network is trained on real data.
 
     ``min_steps`` raises the number of epochs on small datasets, where a few epochs are only a
-    handful of steps and the network would have learned nothing.
+    handful of steps and the network would have learned nothing. The learning rate falls to a fifth
+    once each share of the epochs in ``falls`` is over.
     """
 
     network: str
@@ -54,6 +57,15 @@ class TrainingPlan:
     batch_size: int = 256
     seed: int = 0
     member: int = 0
+    falls: tuple[float, ...] = ()
+    augmentation: Augmentation | Literal["colour_crop"] = "none"
+
+    def rate_in(self, epoch: int, num_images: int) -> float:
+        """Learning rate of an epoch, counted from 0."""
+        total = self.total_epochs(num_images)
+        return self.learning_rate * float(
+            0.2 ** sum(epoch >= share * total for share in self.falls)
+        )
 
     def total_epochs(self, num_images: int) -> int:
         """Epochs after ``min_steps`` has been honoured."""
@@ -99,6 +111,10 @@ class TrainedNetwork:
     el2n: Tensor
     grand: Tensor
     train_accuracy: float
+
+    def untrained(self, facts: DatasetFacts, runtime: Runtime) -> Network:
+        """The network as it was before its training, in evaluation mode."""
+        return _fresh(self.plan, facts).to(runtime.device).eval()
 
     def network(self, facts: DatasetFacts, runtime: Runtime) -> Network:
         """The network itself, in evaluation mode."""
@@ -232,6 +248,8 @@ class _Trainer:
         """Train one epoch and bring ``run`` up to date."""
         run, size = self.run, self.plan.batch_size
         self.network.train()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.plan.rate_in(run.epoch, len(self.train))
         order = torch.randperm(
             len(self.train), generator=self.streams.generator("order", run.epoch)
         )
@@ -239,7 +257,7 @@ class _Trainer:
         steps = self.plan.steps_per_epoch(len(self.train))
         total = steps * self.plan.total_epochs(len(self.train))
         for number, index in enumerate(order.split(size)):
-            seen = self._step(index)
+            seen = self._step(index, number)
             right = self._right(seen, index)
             correct += int(right.sum())
             run.forgetting[index] += (run.correct_before[index] & ~right).long()
@@ -258,10 +276,12 @@ class _Trainer:
             if "momentum_buffer" in self.optimiser.state[p]
         }
 
-    def _step(self, index: Tensor) -> _Seen:
-        """One optimiser step; returns what the network said of the images before it."""
+    def _step(self, index: Tensor, number: int) -> _Seen:
+        """Optimiser step ``number`` of the epoch; returns what the network said before it."""
         device = self.runtime.device
+        view = self.streams.generator("augment", self.run.epoch, number)
         images = normalise(self.train.images[index], self.facts).to(device)
+        images = augment(images, self.plan.augmentation, view)
         labels = self.train.labels[index].to(device)
         # Read first: the step changes the layers between the features and the logits.
         found, batch = gradients(self.network, images, labels, self.runtime)

@@ -88,6 +88,12 @@ def normalise(images: Tensor, facts: DatasetFacts) -> Tensor:
     return images.to(torch.float32).div_(255).sub_(mean).div_(std)
 
 
+def standardise(images: Tensor, facts: DatasetFacts) -> Tensor:
+    """``(images - mean) / std`` of images in [0, 1] (..., C, H, W); differentiable in them."""
+    mean, std = _constants(facts, images.device)
+    return (images - mean) / std
+
+
 def denormalise(images: Tensor, facts: DatasetFacts) -> Tensor:
     """The inverse of ``normalise``, clamped to [0, 1]."""
     mean, std = _constants(facts, images.device)

@@ -14,7 +14,8 @@ def augment(images: Tensor, name: str, generator: torch.Generator) -> Tensor:
 
     Args:
         images: (n, C, H, W), normalised.
-        name: ``none``, ``flip_shift``, or a key of ``DSA_OPERATIONS``.
+        name: ``none``, ``flip_shift``, ``colour_crop`` (both operations of DSA, one after the
+            other), or a key of ``DSA_OPERATIONS``.
         generator: on the CPU.
 
     Returns:
@@ -27,6 +28,10 @@ def augment(images: Tensor, name: str, generator: torch.Generator) -> Tensor:
         return images
     if name == "flip_shift":
         return flip_and_shift(images, generator)
+    if name == "colour_crop":
+        for operation in ("colour", "crop"):
+            images = individual_draw((operation,), generator, len(images)).apply(images)
+        return images
     return individual_draw(DSA_OPERATIONS[name], generator, len(images)).apply(images)
 
 

@@ -4,6 +4,8 @@ A stored image is a ``factor`` x ``factor`` grid of tiles; students see every ti
 size. The same bytes then hold factor squared as many, less detailed, images.
 """
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -29,12 +31,15 @@ def tiles_of(images: Tensor, factor: int) -> Tensor:
     return F.interpolate(tiles, (height, width), mode="bilinear", align_corners=False)
 
 
-def from_tiles(images: Tensor, factor: int) -> Tensor:
-    """Shrink every ``factor ** 2`` images in a row, bilinearly, to the tiles of one.
+def from_tiles(
+    images: Tensor, factor: int, mode: Literal["bilinear", "nearest"] = "bilinear"
+) -> Tensor:
+    """Shrink every ``factor ** 2`` images in a row to the tiles of one.
 
     Args:
         images: (n * factor ** 2, C, H, W).
         factor: tiles per side; 1 changes nothing.
+        mode: how pixels of the small image come from the large one.
 
     Returns:
         (n, C, H, W); rows and columns that fill no tile are zero.
@@ -43,7 +48,8 @@ def from_tiles(images: Tensor, factor: int) -> Tensor:
         return images
     channels, height, width = images.shape[1:]
     down, across = height // factor, width // factor
-    tiles = F.interpolate(images, (down, across), mode="bilinear", align_corners=False)
+    corners = {"align_corners": False} if mode == "bilinear" else {}
+    tiles = F.interpolate(images, (down, across), mode=mode, **corners)
     grid = tiles.reshape(-1, factor, factor, channels, down, across).permute(0, 3, 2, 4, 1, 5)
     whole = grid.reshape(-1, channels, down * factor, across * factor)
     return F.pad(whole, (0, width - across * factor, 0, height - down * factor))

@@ -34,5 +34,7 @@ def updates_of(component: Component) -> int:
 
 def label_steps(component: Component) -> int:
     """Steps by which a privileged type learns its labels; 0 if it assigns them."""
-    learned = component.options.get("learning") == "gradient_matching"
-    return updates_of(component) if learned else 0
+    learning = component.options.get("learning")
+    if learning == "distribution_matching":
+        return 1
+    return updates_of(component) if learning == "gradient_matching" else 0

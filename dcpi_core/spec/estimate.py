@@ -2,9 +2,11 @@
 
 The cost model counts floating-point operations of the parts that dominate (real gradients, inner
 training, students and their tests) and divides by a rate measured on the kind of machine. It is
-meant to tell minutes from hours, not to be believed to the second.
+meant to tell minutes from hours, not to be believed to the second. Loops that may end early count
+as if they did not. A test holds each method's count to what a short run of it does.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,6 +23,7 @@ FLOPS_PER_SECOND = {"cpu": (4e10, 3e11), "cuda": (5e12, 3e13)}
 
 TRAIN_PASSES = 3  # a backward pass costs about two forward passes
 SECOND_ORDER_PASSES = 9
+LAYERS_OF_FREQUENCY_NETWORK = 3
 
 
 class Estimate(Record):
@@ -108,6 +111,9 @@ def _flops(spec: JobSpec, total_bytes: int, catalog: Catalog) -> float:
     steps = sum(map(label_steps, spec.privileged))
     passes = _loop_passes(base.options, updates_of(base), count, own, spec)
     for component in spec.privileged:
+        if component.options.get("learning") == "distribution_matching":
+            passes += int(component.options["labels_per_image"]) * spec.dataset.num_train
+            continue
         updates = label_steps(component)
         passes += _loop_passes(component.options, updates, count, GRADIENT_MATCHING, spec)
     for name, updates in (("equal_steps", steps), ("equal_bytes", updates_of(base))):
@@ -116,7 +122,8 @@ def _flops(spec: JobSpec, total_bytes: int, catalog: Catalog) -> float:
     passes += TRAIN_PASSES * _real_images_seen(spec)
     arms = [*_arm_images(spec), *controls.values()]
     forward = _forward_flops(spec.network, spec, catalog)
-    return forward * passes + _evaluation_flops(spec, arms, catalog)
+    frequencies = _frequency_flops(base.options, updates_of(base), count, spec, catalog)
+    return forward * passes + frequencies + _evaluation_flops(spec, arms, catalog)
 
 
 def _loop_passes(
@@ -125,13 +132,35 @@ def _loop_passes(
     """Forward passes of real and synthetic images in updates, and of training between them."""
     if not updates:
         return 0.0
-    real = int(options["real_batch"]) * spec.dataset.num_classes * passes["real"]
+    real = _of_all_classes(int(options["real_batch"]), spec) * passes["real"]
     synthetic = images * passes["synthetic"] * _tiles(options)
     loops = int(options.get("outer_loops", 1))
     trainings = updates * (loops - 1) / loops * int(options.get("inner_epochs", 0))
     batches = int(options.get("networks_trained", 0)) * int(options.get("training_steps", 0))
-    between = trainings * images + updates * batches * 256
-    return updates * (real + synthetic) + between * TRAIN_PASSES
+    between = trainings * images + updates * batches * min(256, spec.dataset.num_train)
+    watched = (updates + trainings) * _of_all_classes(int(options.get("watch_batch", 0)), spec)
+    return updates * (real + synthetic) + between * TRAIN_PASSES + watched
+
+
+def _of_all_classes(batch: int, spec: JobSpec) -> int:
+    """Real images in one batch of each class, which may have fewer."""
+    return sum(min(batch, available) for available in spec.dataset.train_per_class)
+
+
+def _frequency_flops(
+    options: dict[str, Any], updates: int, images: int, spec: JobSpec, catalog: Catalog
+) -> float:
+    """Characteristic functions at some frequencies, and the network that learns to choose them."""
+    shape = _network_facts(spec.network, spec, catalog).get("layers", {}).get("final")
+    if "frequencies" not in options or not shape:
+        return 0.0
+    width, learned = math.prod(shape), options["sampling"] == "learned"
+    # A product of matrices costs two operations per entry pair, and as much for each derivative.
+    real = _of_all_classes(int(options["real_batch"]), spec) * 2 * (1 + learned)
+    synthetic = images * _tiles(options) * 2 * (2 + learned)
+    layers = spec.dataset.num_classes * 2 * LAYERS_OF_FREQUENCY_NETWORK * width * TRAIN_PASSES
+    per_update = int(options["frequencies"]) * width * (real + synthetic + layers * learned)
+    return float(updates * per_update)
 
 
 def _tiles(options: dict[str, Any]) -> int:
@@ -144,12 +173,12 @@ def _real_images_seen(spec: JobSpec) -> int:
     plans = set()
     for component in (spec.base_method, *spec.privileged):
         options = component.options
-        for kind in ("teacher", "proxy"):
+        for kind in ("teacher", "proxy", "pool"):
             if f"{kind}_epochs" in options:
                 steps_per_epoch = -(-spec.dataset.num_train // 256)
                 fewest = -(-int(options.get(f"{kind}_min_steps", 0)) // steps_per_epoch)
                 epochs = max(int(options[f"{kind}_epochs"]), fewest)
-                members = int(options.get("labels_per_image", 1))
+                members = int(options.get("labels_per_image", options.get("pool_networks", 1)))
                 plans.add((epochs * members, options.get("teacher_momentum", 0.9)))
     return sum(epochs for epochs, _ in plans) * spec.dataset.num_train
 

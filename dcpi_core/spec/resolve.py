@@ -21,6 +21,7 @@ from dcpi_core.spec.rules import (
     check_balance,
     check_image_size,
     check_partition,
+    check_schedule,
     check_weights,
     tunes_images,
 )
@@ -49,6 +50,8 @@ def resolve(request: JobRequest, facts: DatasetFacts, catalog: Catalog | None = 
     check_partition(base, privileged)
     check_balance(base, privileged)
     check_weights(base, privileged)
+    for component in privileged:
+        check_schedule(component)
     wanted = request.options.evaluation
     controls = tuple(name for name in get_args(Control) if name in wanted.controls)
     epochs = wanted.epochs or default_epochs(wanted.protocol)

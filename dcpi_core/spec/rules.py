@@ -79,6 +79,22 @@ def check_image_size(network: str, facts: DatasetFacts, catalog: Catalog, pointe
         )
 
 
+def check_schedule(privileged: Component) -> None:
+    """Refuse to tune images while labels are learned in a way that knows no images.
+
+    Raises:
+        InvalidInput: says which way of learning tunes them.
+    """
+    options = privileged.options
+    schedule = options.get("schedule", "labels_only")
+    if options.get("learning") == "distribution_matching" and schedule != "labels_only":
+        raise InvalidInput.at(
+            f"/options/pi/{privileged.name}/schedule",
+            f"distribution_matching leaves images alone; for schedule {schedule!r} set learning "
+            "to gradient_matching, or set schedule to labels_only",
+        )
+
+
 def tunes_images(component: Component) -> bool:
     """Whether a privileged type changes the images while it learns labels for them."""
     options = component.options

@@ -1,4 +1,5 @@
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
@@ -107,6 +108,24 @@ def test_a_damaged_asset_is_made_again(tmp_path):
 def test_small_datasets_get_more_epochs(images, epochs):
     plan = TrainingPlan(network="ConvNetD2", epochs=6, min_steps=40, batch_size=256)
     assert plan.total_epochs(images) == epochs
+
+
+def test_the_learning_rate_falls_where_the_plan_says():
+    plan = TrainingPlan(network="ConvNetD2", epochs=6, falls=(2 / 3, 5 / 6))
+    rates = [plan.rate_in(epoch, 256) for epoch in range(6)]
+    assert rates == pytest.approx([0.01] * 4 + [0.002, 0.0004])
+
+
+def test_a_schedule_and_an_augmentation_change_the_training_and_not_its_start(tmp_path):
+    ctx = context(blobs(), tmp_path)
+    plans = [PLAN, replace(PLAN, falls=(0.5,)), replace(PLAN, augmentation="colour_crop")]
+    found = [ctx.trained_network(plan) for plan in plans]
+    starts = [f.untrained(ctx.facts, ctx.runtime).classifier.weight for f in found]
+    ends = [f.parameters["classifier.weight"] for f in found]
+    for other in (1, 2):
+        assert torch.equal(starts[0], starts[other])
+        assert not torch.equal(ends[0], ends[other])
+    assert not torch.equal(starts[0], ends[0])
 
 
 def test_the_network_is_the_trained_one(tmp_path):

@@ -26,12 +26,13 @@ from dcpi_core.methods.matching.base import (
     accuracy_of,
     draw_for,
     initial_images,
+    initial_tiles,
     network_at,
     push,
     train,
 )
 from dcpi_core.networks import Network, first_order_features
-from dcpi_core.ops.partition import from_tiles, tiles_of
+from dcpi_core.ops.partition import tiles_of
 from dcpi_core.ops.siamese import Draw
 from dcpi_core.prepared import TrainingPlan
 from dcpi_core.registry import METHODS
@@ -121,16 +122,9 @@ class IDM:
         return CondensedSet(state.images.cpu(), labels, partition=self.options.partition)
 
     def _initial_images(self, ctx: Context) -> Tensor:
-        """Real images shrunk to the tiles, each tile another one while there are enough."""
         if self.options.init == "noise":
             return initial_images("noise", ctx)
-        factor, classes = self.options.partition, range(ctx.facts.num_classes)
-        wanted = ctx.images_per_class * factor**2
-        parts = []
-        for label in classes:
-            real = ctx.real_batch(label, wanted, -1)
-            parts.append(real[torch.arange(wanted, device=real.device) % len(real)])
-        return from_tiles(torch.cat(parts), factor).cpu()
+        return initial_tiles(self.options.partition, ctx)
 
     def _update_images(self, state: QueueState, index: int, number: int, ctx: Context) -> float:
         network = network_at(state, index, ctx).requires_grad_(False).eval()

@@ -1,7 +1,8 @@
 """Feature labels: target intermediate features f* for each condensed image (the paper's core).
 
-They are either assigned, the features of a teacher on the image itself, or learned from there by
-gradient matching (Eq. 2 to 4), with the images fixed or tuned along with them.
+They are either assigned, the features of a teacher on the image itself, or learned from there: by
+gradient matching (Eq. 2 to 4), with the images fixed or tuned along with them, or by matching the
+class means of the teacher's features on real images, in one exact step.
 
 Our measurements decide the defaults: labels of a teacher that has learned something, weighted
 strongly (lambda 10, beta 1), gain far more than the published settings, which stay available as
@@ -31,6 +32,7 @@ from dcpi_core.networks import Layer, Network
 from dcpi_core.ops.pooling import Form, Pooling, pool
 from dcpi_core.prepared import TrainingPlan
 from dcpi_core.privileged.base import Enrichment, TeacherOptions
+from dcpi_core.privileged.features.distribution import class_means, pooled_features, with_means
 from dcpi_core.privileged.features.labels import FeatureLabels, LabelSettings, pooled_shape
 from dcpi_core.privileged.features.matching import (
     LabelTerms,
@@ -52,12 +54,12 @@ class FeatureOptions(TeacherOptions, LoopOptions):
     """Weights of the student's terms, the teacher, and how labels are learned if they are."""
 
     layer: Layer = Field("final", description="block whose output is the label, after its pooling")
-    learning: Literal["assigned", "gradient_matching"] = Field(
+    learning: Literal["assigned", "gradient_matching", "distribution_matching"] = Field(
         "assigned", description="a teacher's features as they are, or learned on from there"
     )
     schedule: Literal["labels_only", "alternating", "joint"] = Field(
         "labels_only",
-        description="while labels are learned: images fixed, tuned in turn, or in one step",
+        description="while gradients are matched: images fixed, tuned in turn, or in one step",
     )
     regression_weight: float = Field(10.0, ge=0, le=1e4, description="lambda of Eq. 5")
     task_weight: float = Field(
@@ -146,13 +148,14 @@ class Feature:
         return [*self._teachers(ctx), *self._trained_networks(ctx)]
 
     def total_steps(self, ctx: Context) -> int:
-        if self.options.learning == "assigned":
-            return 0
-        return self.options.iterations * self.options.outer_loops
+        if self.options.learning == "gradient_matching":
+            return self.options.iterations * self.options.outer_loops
+        return 0 if self.options.learning == "assigned" else 1
 
     def init(self, condensed: CondensedSet, ctx: Context) -> FeatureState:
-        plans, options = self._teachers(ctx), self.options
-        if plans:
+        options = self.options
+        if options.label_init == "teacher":
+            plans = self._teachers(ctx)
             teachers = [ctx.trained_network(plan) for plan in plans]
             networks = [teacher.network(ctx.facts, ctx.runtime) for teacher in teachers]
             values = torch.stack([self._values(n, condensed.images, ctx) for n in networks])
@@ -178,6 +181,8 @@ class Feature:
     def step(
         self, state: FeatureState, condensed: CondensedSet, number: int, ctx: Context
     ) -> Metrics:
+        if self.options.learning == "distribution_matching":
+            return self._match_means(state, ctx)
         iteration, update = self.options.position(number)
         network = self._network(iteration, ctx)
         if update:
@@ -203,12 +208,14 @@ class Feature:
         return Enrichment(self._labels(state.values, state), metrics, images)
 
     def _teachers(self, ctx: Context) -> list[TrainingPlan]:
-        if self.options.label_init == "noise":
+        unused = self.options.learning != "distribution_matching"
+        if self.options.label_init == "noise" and unused:
             return []
         return [self.options.plan(ctx, member) for member in range(self.options.labels_per_image)]
 
     def _trained_networks(self, ctx: Context) -> list[TrainingPlan]:
-        if self.options.learning == "assigned" or self.options.label_networks == "fresh":
+        matched = self.options.learning == "gradient_matching"
+        if not matched or self.options.label_networks == "fresh":
             return []
         first = self.options.labels_per_image
         return [self.options.plan(ctx, first + number) for number in range(TRAINED_NETWORKS)]
@@ -221,13 +228,21 @@ class Feature:
         return ctx.trained_network(plan).network(ctx.facts, ctx.runtime).train()
 
     def _values(self, network: Network, images: Tensor, ctx: Context) -> Tensor:
-        number = network.layer_number(self.options.layer)
-        with torch.no_grad():
-            parts = [
-                network.features(images[piece].to(ctx.runtime.device), number)
-                for piece in ctx.runtime.chunks(len(images))
-            ]
-        return pool(torch.cat(parts), self.learned_form, self.pooling).cpu().contiguous()
+        view = (self.options.layer, self.learned_form, self.pooling)
+        return pooled_features(network, images, *view, ctx).cpu().contiguous()
+
+    def _match_means(self, state: FeatureState, ctx: Context) -> Metrics:
+        """Give each of the N labels its own teacher's class means."""
+        view = (self.options.layer, self.learned_form, self.pooling)
+        moved, before = [], 0.0
+        for plan, values in zip(self._teachers(ctx), state.values, strict=True):
+            network = ctx.trained_network(plan).network(ctx.facts, ctx.runtime)
+            means = class_means(network, *view, ctx)
+            own = values.view(len(means), -1, *values.shape[1:]).mean(1)
+            before += float((own - means).square().sum()) / len(state.values)
+            moved.append(with_means(values, means))
+        state.values = torch.stack(moved)
+        return {"loss": before, "label_drift": _drift(state)}
 
     def _labels(self, values: Tensor, state: FeatureState) -> FeatureLabels:
         """Labels as students get them: N combined, pooled, and as they will be stored."""

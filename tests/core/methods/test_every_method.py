@@ -18,6 +18,9 @@ SMALL = {
     "window": 2,
     "watch_batch": 5,
     "real_batch": 7,
+    "frequencies": 16,
+    "pool_networks": 2,
+    "pool_epochs": 2,
     "proxy_epochs": 8,
     "proxy_min_steps": 0,
 }
@@ -124,4 +127,5 @@ def test_the_walk_saw_them_all():
         "dsac",
         "idm",
         "cafe",
+        "ncfm",
     } <= {e.name for e in METHODS}

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from dcpi_core.checkpoint import load_tensors, pack, save_tensors, unpack
 from dcpi_core.methods.matching.base import accuracy_of, network_at
 from dcpi_core.methods.matching.idm import IDM, IDMOptions, coast
 from dcpi_core.ops.partition import tiles_of
@@ -80,6 +81,22 @@ def test_training_is_sgd_with_momentum_and_decay(ctx):
     found = network_at(state, 0, ctx)
     for a, b in zip(found.parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_momenta_find_their_parameters_after_a_restart(ctx, tmp_path):
+    """A file lists tensors by the alphabet; no network is pushed that would restore the order."""
+    method = IDM(IDMOptions(**(SMALL | {"new_network_every": 1000})))
+    whole, part = method.init(ctx), method.init(ctx)
+    for number in range(2):
+        method.step(whole, number, ctx)
+    method.step(part, 0, ctx)
+    save_tensors(tmp_path / "state", *pack(part))
+    resumed = unpack(method.state_type, *load_tensors(tmp_path / "state"))
+    method.step(resumed, 1, ctx)
+    for kept in ("weights", "momenta"):
+        found, wanted = getattr(resumed, kept), getattr(whole, kept)
+        assert found.keys() == wanted.keys()
+        assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
 def test_the_oldest_networks_go_first(ctx):

@@ -28,6 +28,13 @@ def test_what_is_put_together_comes_apart_in_the_same_order(factor):
     assert from_tiles(flat, factor).shape == (2, 3, 7, 9)
 
 
+def test_shrinking_to_the_nearest_takes_every_other_pixel():
+    x = images(4, 2, 8, 6)
+    found = from_tiles(x, 2, "nearest")
+    assert torch.equal(found[0, :, :4, :3], x[0, :, ::2, ::2])
+    assert torch.equal(found[0, :, 4:, 3:], x[3, :, ::2, ::2])
+
+
 def test_labels_follow_their_tiles():
     labels = torch.tensor([5, 7])
     assert labels_of_tiles(labels, 2).tolist() == [5] * 4 + [7] * 4

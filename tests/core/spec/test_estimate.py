@@ -87,8 +87,8 @@ class TestControls:
         return 2 * (images * 10 * 3 + 50)
 
     def synthesis(self, images):
-        """Ten updates: real batches of 256 for two classes, and second-order passes."""
-        return 10 * (2 * 256 * 3 + images * 9)
+        """Ten updates: all 100 real images of two classes, and second-order passes."""
+        return 10 * (2 * 100 * 3 + images * 9)
 
     def test_a_control_that_is_only_trained_on(self):
         assert self.more("permuted") == pytest.approx(self.students(4))
@@ -135,7 +135,7 @@ def test_feature_matching_costs_what_it_passes():
 
 
 def test_tiles_and_networks_in_training_are_counted():
-    """Each stored image is four; in every step two networks see ten batches of 256."""
+    """Each stored image is four; in every step two networks see ten batches of all 200."""
 
     def flops(iterations):
         request = JobRequest.model_validate(
@@ -150,5 +150,5 @@ def test_tiles_and_networks_in_training_are_counted():
         return estimate(resolve(request, facts(3, 32, 32), load_catalog())).flops
 
     forward = load_catalog().networks["ConvNetD3"].facts["by_size"]["32"]["forward_flops"]
-    step = 2 * 50 + 4 * 4 * 3 + 2 * 10 * 256 * 3
+    step = 2 * 50 + 4 * 4 * 3 + 2 * 10 * 200 * 3
     assert flops(30) - flops(10) == pytest.approx(20 * forward * step)

@@ -198,3 +198,12 @@ def test_labels_of_whole_images_need_whole_images():
         resolved(**wanted)
     assert resolved(**wanted, options={"base": {"partition": 1}}).privileged
     assert resolved(base_method="idm", pi_type="none").base_method.options["partition"] == 2
+
+
+def test_learning_that_leaves_images_alone_cannot_tune_them():
+    asked = {"learning": "distribution_matching", "schedule": "joint"}
+    with pytest.raises(InvalidInput, match="leaves images alone") as caught:
+        resolved(pi_type="feature", options={"pi": {"feature": asked}})
+    assert pointers(caught.value) == ["/options/pi/feature/schedule"]
+    alone = {"learning": "distribution_matching"}
+    assert resolved(pi_type="feature", options={"pi": {"feature": alone}}).privileged

@@ -19,7 +19,9 @@ from dcpi_core.methods.matching.base.images import (
     descend,
     draw_for,
     initial_images,
+    initial_tiles,
 )
+from dcpi_core.methods.matching.base.pool import Pair, PoolOptions, draw_pair
 from dcpi_core.methods.matching.base.queue import (
     QueueOptions,
     QueueState,
@@ -42,12 +44,16 @@ __all__ = [
     "GradientMatchingState",
     "ImageOptions",
     "ImageState",
+    "Pair",
+    "PoolOptions",
     "QueueOptions",
     "QueueState",
     "accuracy_of",
     "descend",
     "draw_for",
+    "draw_pair",
     "initial_images",
+    "initial_tiles",
     "network_at",
     "push",
     "train",

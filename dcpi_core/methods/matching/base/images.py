@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dcpi_core.context import Context
 from dcpi_core.ops.augment import DSA_OPERATIONS
+from dcpi_core.ops.partition import from_tiles
 from dcpi_core.ops.siamese import Draw, siamese_draw
 from dcpi_core.spec.base import Options
 from dcpi_core.spec.catalog import Preset
@@ -58,6 +59,22 @@ def initial_images(init: Literal["noise", "real"], ctx: Context) -> Tensor:
         return torch.cat(parts).cpu()
     shape = (len(labels), facts.channels, facts.height, facts.width)
     return torch.randn(shape, generator=ctx.streams.generator("noise_images"))
+
+
+def initial_tiles(
+    factor: int, ctx: Context, mode: Literal["bilinear", "nearest"] = "bilinear"
+) -> Tensor:
+    """Real images shrunk to the tiles of each stored one, another for each tile while they last.
+
+    Returns:
+        (n, C, H, W), normalised, on the CPU.
+    """
+    wanted = ctx.images_per_class * factor**2
+    parts = []
+    for label in range(ctx.facts.num_classes):
+        real = ctx.real_batch(label, wanted, -1)
+        parts.append(real[torch.arange(wanted, device=real.device) % len(real)])
+    return from_tiles(torch.cat(parts), factor, mode).cpu()
 
 
 def descend(state: ImageState, gradient: Tensor, options: ImageOptions) -> None:

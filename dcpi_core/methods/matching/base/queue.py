@@ -76,12 +76,13 @@ def train(
     As published: without augmentation, SGD with momentum 0.9 and weight decay 5e-4.
     """
 
-    def trained(index: int) -> tuple[Network, list[Tensor], int, int]:
+    def trained(index: int) -> tuple[Network, dict[str, Tensor], int, int]:
         network = network_at(state, index, ctx)
         parameters = list(network.parameters())
         optimiser = sgd(parameters, options.network_learning_rate, MOMENTUM, WEIGHT_DECAY)
-        for parameter, stacked in zip(parameters, state.momenta.values(), strict=True):
-            optimiser.state[parameter]["momentum_buffer"] = stacked[index].to(parameter).clone()
+        for name, parameter in network.named_parameters():
+            momentum = state.momenta[name][index].to(parameter).clone()
+            optimiser.state[parameter]["momentum_buffer"] = momentum
         hits = seen = 0
         for step in range(options.training_steps):
             draw = ctx.streams.generator("queue_batch", number, index, step)
@@ -91,14 +92,17 @@ def train(
             apply_gradients(parameters, optimiser, found)
             hits += int((result.logits.argmax(1) == labels).sum())
             seen += len(labels)
-        momenta = [optimiser.state[parameter]["momentum_buffer"] for parameter in parameters]
+        momenta = {
+            name: optimiser.state[parameter]["momentum_buffer"]
+            for name, parameter in network.named_parameters()
+        }
         return network, momenta, hits, seen
 
     for index, (network, momenta, hits, seen) in zip(
         chosen, ctx.runtime.map(trained, chosen), strict=True
     ):
         _put(state.weights, index, network_state(network))
-        _put(state.momenta, index, dict(zip(state.momenta, momenta, strict=True)))
+        _put(state.momenta, index, momenta)
         state.hits[index] += hits
         state.seen[index] += seen
 
