@@ -68,6 +68,11 @@ class Memory:
     remembered: int = 0
     selection: dict[str, Any] | None = None
 
+    @property
+    def shipped(self) -> CondensedSet:
+        """The set that goes into the bundle, as far as it is made."""
+        return self.sets.get("enriched", self.sets["base"])
+
 
 @dataclass(frozen=True)
 class StateTypes:

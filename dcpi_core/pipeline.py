@@ -6,16 +6,15 @@ ends, on a CPU, with the same tensors bit for bit as a run that was never interr
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from dcpi_core import bundle
-from dcpi_core.accounting import Accounts, Timing, cost_of, full_epoch_seconds
+from dcpi_core.accounting import Accounts, Timing, full_epoch_seconds
 from dcpi_core.base_sets import BaseSet, BaseSets
-from dcpi_core.bundle.tensors import stored_bytes
 from dcpi_core.compute import Runtime
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.context import Context, Metrics
@@ -29,8 +28,9 @@ from dcpi_core.evaluation.label_statistics import job_statistics
 from dcpi_core.evaluation.measure import Measurement, Trial, measure
 from dcpi_core.evaluation.protocols import recipe_of
 from dcpi_core.evaluation.remembered import Measurements, key_of
-from dcpi_core.evaluation.reporting import Findings, build_arm, build_report, seeds_of
-from dcpi_core.evaluation.selection import describe_selection, neighbour_images, notes_on
+from dcpi_core.evaluation.reporting import seeds_of
+from dcpi_core.evaluation.selection import describe_selection, neighbour_images
+from dcpi_core.findings import report_of
 from dcpi_core.memory import Memory, StateTypes, load_memory, save_memory
 from dcpi_core.methods.base import AnyMethod
 from dcpi_core.prepared import Assets, TrainingPlan
@@ -48,7 +48,6 @@ from dcpi_core.spec.progress import (
     ignore_progress,
     never_stop,
 )
-from dcpi_core.spec.report import Arm, GradientAlignment, LabelStatistics, Selection
 
 CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_SECONDS = 5.0
@@ -340,45 +339,16 @@ class _Job:
 
     def _package(self) -> Path:
         self.reporter(Progress(Phase.PACKAGE, 0, 1, "writing the bundle"))
-        memory = self.memory
-        condensed = memory.sets.get("enriched", memory.sets["base"])
-        selection = None if memory.selection is None else Selection(**memory.selection)
-        findings = Findings(
-            arms=self._summaries(),
-            size=stored_bytes(condensed),
-            seconds=memory.seconds,
-            cost=cost_of(memory),
-            metrics=memory.metrics,
-            label_statistics=[LabelStatistics(**each) for each in memory.label_statistics],
-            gradient_alignment=[GradientAlignment(**each) for each in memory.gradient_alignment],
-            selection=selection,
-            notes=(
-                *self.control_plan.notes,
-                *notes_on(selection, self.spec.dataset.classes),
-                *_reused(memory),
-            ),
-        )
+        memory, shipped = self.memory, self.memory.shipped
+        notes = self.control_plan.notes
+        report = report_of(memory, self.spec, self.arms, notes, self.runtime)
+        beside = None
+        if report.selection is not None:
+            beside = neighbour_images(report.selection, shipped, self.ctx)
         directory = self.place.workspace / "bundle"
-        report = build_report(self.spec, findings, self.runtime)
-        beside = None if selection is None else neighbour_images(selection, condensed, self.ctx)
-        bundle.write(directory, condensed, self.spec, report, neighbours=beside)
+        bundle.write(directory, shipped, self.spec, report, neighbours=beside)
         self.reporter(Progress(Phase.PACKAGE, 1, 1, "bundle written"))
         return directory
-
-    def _summaries(self) -> list[Arm]:
-        return [
-            build_arm(
-                arm,
-                network,
-                [
-                    Measurement.restore(run)
-                    for run in self.memory.runs
-                    if (run["arm"], run["network"]) == (arm.name, network)
-                ],
-            )
-            for arm in self.arms
-            for network in self.spec.evaluation.networks
-        ]
 
     def _after_step(self, phase: Phase, total: int, metrics: Metrics, message: str) -> None:
         memory = self.memory
@@ -430,20 +400,6 @@ class _Reporter:
         if progress.step == progress.total_steps or now - self.last >= PROGRESS_SECONDS:
             self.last = now
             self.sink(progress)
-
-
-def _reused(memory: Memory) -> Iterator[str]:
-    """What an earlier job had done already, for the report's notes."""
-    if memory.base_reused:
-        yield (
-            "The base set is that of an earlier job with the same dataset, budget, method, options "
-            "and seed; the seconds of its phase were measured there."
-        )
-    if memory.remembered:
-        yield (
-            f"{memory.remembered} of {len(memory.runs)} students had been measured before, on the "
-            "same bytes with the same seeds; the seconds of the evaluation leave them out."
-        )
 
 
 def _instance(registry: Registry[Any], component: Component) -> Any:

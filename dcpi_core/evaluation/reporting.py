@@ -1,8 +1,7 @@
-"""From raw measurements to the report."""
+"""From raw measurements to the arms of a report and the differences between them."""
 
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from statistics import fmean
 
 import torch
@@ -13,17 +12,7 @@ from dcpi_core.evaluation.arms import ArmPlan
 from dcpi_core.evaluation.measure import Measurement
 from dcpi_core.rng import Streams
 from dcpi_core.spec.job import JobSpec
-from dcpi_core.spec.report import (
-    Arm,
-    ByteCount,
-    Cost,
-    Difference,
-    Environment,
-    GradientAlignment,
-    LabelStatistics,
-    Report,
-    Selection,
-)
+from dcpi_core.spec.report import Arm, Difference, Environment
 
 Matrix = tuple[tuple[int, ...], ...]
 
@@ -107,40 +96,4 @@ def environment(runtime: Runtime) -> Environment:
         device=str(runtime.device),
         threads=runtime.threads,
         engine=runtime.description,
-    )
-
-
-@dataclass(frozen=True)
-class Findings:
-    """Everything a job found out, ready to be reported."""
-
-    arms: Sequence[Arm]
-    size: ByteCount
-    seconds: Mapping[str, float]
-    cost: Cost
-    metrics: Mapping[str, float]
-    label_statistics: Sequence[LabelStatistics]
-    gradient_alignment: Sequence[GradientAlignment]
-    selection: Selection | None
-    notes: Sequence[str]
-
-
-def build_report(spec: JobSpec, found: Findings, runtime: Runtime) -> Report:
-    """The complete report of a job."""
-    return Report(
-        protocol=spec.evaluation.protocol,
-        epochs=spec.evaluation.epochs,
-        seeds=seeds_of(spec),
-        num_test=spec.dataset.num_test,
-        arms=tuple(found.arms),
-        differences=differences(found.arms),
-        bytes=found.size,
-        seconds={name: round(value, 3) for name, value in found.seconds.items()},
-        cost=found.cost,
-        metrics=dict(found.metrics),
-        label_statistics=tuple(found.label_statistics),
-        gradient_alignment=tuple(found.gradient_alignment),
-        selection=found.selection,
-        environment=environment(runtime),
-        notes=tuple(found.notes),
     )
