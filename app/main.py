@@ -11,6 +11,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import docs, health
+from app.access import documentation
+from app.access import endpoints as keys
+from app.access.gate import Gate
 from app.catalog import endpoints as catalog
 from app.condensed import endpoints as condensed
 from app.datasets import endpoints as datasets
@@ -51,10 +54,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     sessions, bell = build_sessions(engine), Bell(settings.broker_url)
     relay = Relay(settings, sessions, bell)
     storage, streams = open_storage(settings), CapacityLimiter(settings.max_streams)
-    app.state.dcpi = AppState(settings, engine, sessions, storage, bell, relay, streams)
+    state = AppState(settings, engine, sessions, storage, bell, relay, streams)
+    app.state.dcpi = state
     problems.install(app)
+    documentation.install(app)
+    app.add_middleware(Gate, state=state)
     app.add_middleware(_NamedRequests)
-    for part in (jobs, datasets, condensed, catalog, health, docs):
+    for part in (jobs, datasets, condensed, catalog, keys, health, docs):
         app.include_router(part.router)
     app.add_api_route("/", _home, include_in_schema=False)
     return app

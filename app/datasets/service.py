@@ -104,6 +104,7 @@ def upload(
             facts=facts.model_dump(mode="json"),
             archive_sha256=digest,
             size_bytes=size,
+            stored_bytes=out.stat().st_size,
             storage_key=f"datasets/{dataset_id}.safetensors",
             created_at=now(),
         )

@@ -11,7 +11,7 @@ from app.kit.app_state import AppState
 from app.kit.clock import now
 from app.main import create_app
 from app.migrate import upgrade
-from app.models import Job
+from app.models import DEFAULT_TENANT, Job
 from app.settings import Settings
 
 FOUR_WORDS = {
@@ -26,6 +26,7 @@ def queued(job_id: str) -> Job:
     """A queued job as the database needs it; its spec is empty."""
     return Job(
         id=job_id,
+        tenant_id=DEFAULT_TENANT,
         status="queued",
         request=FOUR_WORDS,
         spec={},
