@@ -14,6 +14,7 @@ from app import docs, health
 from app.access import documentation
 from app.access import endpoints as keys
 from app.access.gate import Gate
+from app.access.policy import keys_required
 from app.catalog import endpoints as catalog
 from app.condensed import endpoints as condensed
 from app.datasets import endpoints as datasets
@@ -41,6 +42,7 @@ that make models trained on it more accurate. Submit a job, watch it, download t
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application; connections are made here, servers are asked only when needed."""
     settings = settings or Settings()
+    required = keys_required(settings)  # first of all: it may be that we must not start
     app = FastAPI(
         title="DCPI",
         version=__version__,
@@ -58,7 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.dcpi = state
     problems.install(app)
     documentation.install(app)
-    app.add_middleware(Gate, state=state)
+    app.add_middleware(Gate, state=state, required=required)
     app.add_middleware(_NamedRequests)
     for part in (jobs, datasets, condensed, catalog, keys, health, docs):
         app.include_router(part.router)

@@ -23,12 +23,18 @@ LOCAL = Caller(DEFAULT_TENANT, frozenset(scopes.Scope))
 
 
 class Gate:
-    """Admits a request as its tenant's, or answers 401, 403 or 429."""
+    """Admits a request as its tenant's, or answers 401, 403 or 429.
 
-    def __init__(self, app: ASGIApp, state: AppState) -> None:
+    Args:
+        app: what is behind the gate.
+        state: that of the application, with sessions that see the keys of all tenants.
+        required: whether every request needs a key, from ``policy.keys_required``.
+    """
+
+    def __init__(self, app: ASGIApp, state: AppState, *, required: bool) -> None:
         self._app = app
         self._state = state
-        self._required = policy.keys_required(state.settings)
+        self._required = required
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or is_open(_path(scope)):
