@@ -52,6 +52,7 @@ def take(session: Session, key: ApiKey, moment: datetime) -> Allowance | None:
         .execution_options(synchronize_session=False)
     ).scalar_one_or_none()
     if full_at is None:
+        session.refresh(key)  # others may have taken tokens since it was read
         wait = math.ceil(key.bucket_full_at + cost - now - WINDOW_SECONDS)
         return Allowance(quota, 0, max(1, math.ceil(key.bucket_full_at - now)), max(1, wait))
     owed = full_at - now
