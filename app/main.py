@@ -23,6 +23,7 @@ from app.kit import problems
 from app.kit.app_state import AppState
 from app.kit.broker import Bell
 from app.kit.db import build_engine, build_sessions
+from app.kit.headers import SecurityHeaders
 from app.kit.ids import new_id
 from app.kit.relay import Relay
 from app.kit.storage import open_storage
@@ -62,6 +63,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     documentation.install(app)
     app.add_middleware(Gate, state=state, required=required)
     app.add_middleware(_NamedRequests)
+    app.add_middleware(SecurityHeaders)
     for part in (jobs, datasets, condensed, catalog, keys, health, docs):
         app.include_router(part.router)
     app.add_api_route("/", _home, include_in_schema=False)

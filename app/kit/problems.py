@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from app.kit.headers import SECURITY
 from dcpi_core.spec.errors import (
     Conflict,
     DcpiError,
@@ -182,7 +183,7 @@ def answer(
         errors=(fields or [])[:MAX_FIELDS],
     )
     # Set here as well: the answer to a bug is made outside of every middleware.
-    headers = {"X-Request-Id": request_id}
+    headers = {"X-Request-Id": request_id, **SECURITY}
     return JSONResponse(problem.model_dump(), status, headers, media_type=MEDIA_TYPE)
 
 
