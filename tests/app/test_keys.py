@@ -3,6 +3,7 @@
 import sqlite3
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import ValidationError
@@ -15,6 +16,8 @@ from app.kit.db import unit_of_work
 from app.main import create_app
 from app.models import ApiKey
 from app.settings import Settings
+from dcpi_core.client import Client
+from dcpi_core.spec.errors import NotAllowed, NotAuthenticated
 from tests.app.access import SECRET, bearer, new_key
 from tests.app.conftest import FOUR_WORDS
 
@@ -133,6 +136,23 @@ def test_the_database_holds_no_key(client, state, settings):
     dump = "\n".join(sqlite3.connect(settings.home / "dcpi.db").iterdump())
     assert tokens.id_in(token) in dump
     assert token.rpartition("_")[2][:48] not in dump
+
+
+def test_the_client_brings_its_key_and_understands_a_refusal(client, state):
+    def through(api_key: str | None) -> Client:
+        # The application in place of the network, for httpx as the client uses it.
+        def handle(request: httpx.Request) -> httpx.Response:
+            found = client.request(request.method, request.url.path, headers=request.headers)
+            return httpx.Response(found.status_code, headers=found.headers, content=found.content)
+
+        transport = httpx.MockTransport(handle)
+        return Client("http://127.0.0.1", api_key=api_key, transport=transport)
+
+    assert through(new_key(state, "alice", "read")).jobs.list().data == ()
+    with pytest.raises(NotAuthenticated, match="Authorization: Bearer"):
+        through(None).jobs.list()
+    with pytest.raises(NotAllowed, match="scope write"):
+        through(new_key(state, "alice", "read")).jobs.cancel("job_01JD0000000000000000000000")
 
 
 def test_a_digest_is_worth_nothing_under_another_secret():
