@@ -37,6 +37,9 @@ that make models trained on it more accurate. Submit a job, watch it, download t
 1. `POST /v1/jobs` with four words: `dataset`, `fraction`, `base_method`, `pi_type`
 2. `GET /v1/jobs/{id}` or its `/events`, until the status is `succeeded`
 3. `GET /v1/condensed/{id}/archive`, then `dcpi_core.load("bundle.zip").fit()`
+
+Beyond its own machine the service asks for an API key: `Authorization: Bearer dcpi_...`. Later
+versions may add operations, fields and the words of a `status`; they take none away.
 """
 
 

@@ -9,6 +9,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app import docs
 from app.access import policy, scopes, service
 from app.access.rates import POLICY, WINDOW_SECONDS, Allowance
 from app.access.service import Caller
@@ -17,8 +18,8 @@ from app.kit.app_state import TENANT, AppState
 from app.models import DEFAULT_TENANT
 from dcpi_core.spec.errors import DcpiError, NotAllowed, NotAuthenticated, RateLimited
 
-OPEN = ("/", "/healthz", "/readyz", "/openapi.json", "/docs")
-OPEN_BELOW = "/docs/"
+OPEN = ("/", "/healthz", "/readyz", "/openapi.json", docs.PATH)
+OPEN_BELOW = docs.PATH + "/"
 LOCAL = Caller(DEFAULT_TENANT, frozenset(scopes.Scope))
 
 

@@ -105,6 +105,14 @@ EXAMPLE = {
 }
 
 
+RETRY_AFTER = {
+    "Retry-After": {
+        "description": "seconds; missing where time alone changes nothing",
+        "schema": {"type": "integer"},
+    }
+}
+
+
 class ProblemField(BaseModel):
     """One offending field."""
 
@@ -140,7 +148,8 @@ def _described(status: int) -> dict[str, Any]:
     content: dict[str, Any] = {"schema": {"$ref": "#/components/schemas/Problem"}}
     if status == EXAMPLE["status"]:
         content["example"] = EXAMPLE
-    return {"description": TITLES[status], "content": {MEDIA_TYPE: content}}
+    described = {"description": TITLES[status], "content": {MEDIA_TYPE: content}}
+    return described | ({"headers": RETRY_AFTER} if status == 429 else {})
 
 
 def install(app: FastAPI) -> None:

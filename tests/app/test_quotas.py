@@ -1,20 +1,27 @@
 """Quotas of a tenant: what goes beyond one is refused by name, and nobody else is concerned."""
 
 import io
+import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from sqlalchemy import select, update
 
+from app.access import quotas
 from app.jobs import leases, usage
 from app.jobs.events import STATUS, append_event
 from app.kit import outbox
 from app.kit.clock import now
-from app.kit.db import unit_of_work
+from app.kit.db import build_engine, build_sessions, unit_of_work
 from app.kit.tenancy import bound
+from app.migrate import upgrade
 from app.models import DEFAULT_TENANT, Job, JobEvent, Tenant
-from tests.app.conftest import FOUR_WORDS, queued
-from tests.app.test_tenancy import upload
+from dcpi_core.spec.errors import QuotaExceeded
+from tests.app.conftest import FOUR_WORDS, queued, upload
+from tests.app.test_datasets import archive
+from tests.app.test_datasets import upload as send
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -83,6 +90,19 @@ def test_a_full_storage_takes_neither_jobs_nor_uploads(client, state):
         assert "Retry-After" not in response.headers
     limit(state, max_stored_bytes=10**9)
     assert post(client).status_code == 202
+
+
+def test_an_upload_that_does_not_fit_leaves_no_file(client, state):
+    """Small as it came, larger as it is kept: known only once it has been read."""
+    limit(state, max_stored_bytes=5000)
+    refused = send(client, archive())
+    assert refused.status_code == 429
+    assert state.storage.keys("datasets") == []
+    limit(state, max_stored_bytes=10**6)
+    assert send(client, archive()).status_code == 201
+    (kept,) = state.storage.keys("datasets")
+    with unit_of_work(bound(state.sessions, DEFAULT_TENANT)) as session:
+        assert quotas.stored_bytes(session) == state.storage.size(kept) > 5000
 
 
 def test_device_time_is_a_matter_of_the_month(client, state, job_id, monkeypatch):
@@ -162,3 +182,48 @@ def test_a_tenant_at_its_limit_waits_and_is_called_again(state, client):
         session.query(outbox.OutboxMessage).delete()
     assert outbox.ring_again(state.sessions, "gpu", 60) == 1
     assert claim(second) is not None
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_the_last_place_is_taken_once(database, tmp_path, request):
+    """Of many workers that claim and many requests that ask at once, as many as may."""
+    if database == "sqlite":
+        url = f"sqlite:///{tmp_path / 'race.db'}"
+    else:
+        url = request.getfixturevalue("postgres_url")()
+    upgrade(url)
+    engine = build_engine(url)
+    sessions = build_sessions(engine)
+    job_ids = [f"job_{number}" for number in range(8)]
+    with unit_of_work(sessions) as session:
+        session.add_all(queued(job_id) for job_id in job_ids)
+        session.execute(update(Tenant).values(max_running_jobs=3, max_queued_jobs=7))
+    running, accepted, refused = [], [], []
+
+    def claim(job_id: str) -> None:
+        with unit_of_work(sessions) as session:
+            if leases.claim(session, job_id, "worker", 60) is not None:
+                running.append(job_id)
+
+    def ask(name: str) -> None:
+        try:
+            with unit_of_work(bound(sessions, DEFAULT_TENANT)) as session:
+                usage.require_room(session, 0)
+                session.add(queued(name))
+            accepted.append(name)
+        except QuotaExceeded:
+            refused.append(name)
+
+    at_once([partial(claim, job_id) for job_id in job_ids])
+    assert len(running) == 3
+    at_once([partial(ask, f"job_new_{number}") for number in range(6)])
+    assert (len(accepted), len(refused)) == (2, 4)
+    engine.dispose()
+
+
+def at_once(acts: list[Callable[[], None]]) -> None:
+    threads = [threading.Thread(target=act) for act in acts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()

@@ -8,12 +8,11 @@ from sqlalchemy import func, select, update
 from app.kit.clock import now
 from app.kit.db import unit_of_work
 from app.kit.tenancy import bound
-from app.models import Base, Condensed, Dataset, Job, JobEvent, Owned
+from app.models import Base, Condensed, Job, JobEvent, Owned
 from app.openapi import render_document
 from app.settings import Settings
-from dcpi_core.spec.catalog import load_catalog
 from tests.app.access import SECRET, bearer, new_key, tenant_id
-from tests.app.conftest import FOUR_WORDS
+from tests.app.conftest import FOUR_WORDS, upload
 
 OPEN = {"/healthz", "/readyz"}
 NOT_OWNED = {
@@ -95,20 +94,6 @@ def belongings(client, state, alice, tmp_path) -> dict[str, str]:
             )
         )
     return found
-
-
-def upload(dataset_id: str, name: str) -> Dataset:
-    facts = load_catalog().datasets["digits"].model_dump(mode="json") | {"name": name}
-    return Dataset(
-        id=dataset_id,
-        name=name,
-        facts=facts,
-        archive_sha256="0" * 64,
-        size_bytes=1,
-        stored_bytes=1,
-        storage_key=f"datasets/{dataset_id}.safetensors",
-        created_at=now(),
-    )
 
 
 @pytest.mark.parametrize(("method", "path"), ABOUT_ONE)
