@@ -11,6 +11,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import docs, health
+from app.access import documentation
+from app.access import endpoints as keys
+from app.access.gate import Gate
+from app.access.policy import keys_required
 from app.catalog import endpoints as catalog
 from app.condensed import endpoints as condensed
 from app.datasets import endpoints as datasets
@@ -19,6 +23,7 @@ from app.kit import problems
 from app.kit.app_state import AppState
 from app.kit.broker import Bell
 from app.kit.db import build_engine, build_sessions
+from app.kit.headers import SecurityHeaders
 from app.kit.ids import new_id
 from app.kit.relay import Relay
 from app.kit.storage import open_storage
@@ -32,12 +37,16 @@ that make models trained on it more accurate. Submit a job, watch it, download t
 1. `POST /v1/jobs` with four words: `dataset`, `fraction`, `base_method`, `pi_type`
 2. `GET /v1/jobs/{id}` or its `/events`, until the status is `succeeded`
 3. `GET /v1/condensed/{id}/archive`, then `dcpi_core.load("bundle.zip").fit()`
+
+Beyond its own machine the service asks for an API key: `Authorization: Bearer dcpi_...`. Later
+versions may add operations, fields and the words of a `status`; they take none away.
 """
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application; connections are made here, servers are asked only when needed."""
     settings = settings or Settings()
+    required = keys_required(settings)  # first of all: it may be that we must not start
     app = FastAPI(
         title="DCPI",
         version=__version__,
@@ -51,10 +60,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     sessions, bell = build_sessions(engine), Bell(settings.broker_url)
     relay = Relay(settings, sessions, bell)
     storage, streams = open_storage(settings), CapacityLimiter(settings.max_streams)
-    app.state.dcpi = AppState(settings, engine, sessions, storage, bell, relay, streams)
+    state = AppState(settings, engine, sessions, storage, bell, relay, streams)
+    app.state.dcpi = state
     problems.install(app)
+    documentation.install(app)
+    app.add_middleware(Gate, state=state, required=required)
     app.add_middleware(_NamedRequests)
-    for part in (jobs, datasets, condensed, catalog, health, docs):
+    app.add_middleware(SecurityHeaders)
+    for part in (jobs, datasets, condensed, catalog, keys, health, docs):
         app.include_router(part.router)
     app.add_api_route("/", _home, include_in_schema=False)
     return app

@@ -5,6 +5,7 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from app.main import create_app
 from app.settings import Settings
@@ -12,11 +13,15 @@ from app.settings import Settings
 PATH = Path(__file__).resolve().parent.parent / "openapi.json"
 
 
+def render_document() -> dict[str, Any]:
+    """The OpenAPI document of the application as it is."""
+    with tempfile.TemporaryDirectory() as home:
+        return create_app(Settings(home=Path(home), database_url="sqlite://")).openapi()
+
+
 def render() -> str:
     """The text of ``openapi.json``."""
-    with tempfile.TemporaryDirectory() as home:
-        app = create_app(Settings(home=Path(home), database_url="sqlite://"))
-        return json.dumps(app.openapi(), indent=1, sort_keys=True) + "\n"
+    return json.dumps(render_document(), indent=1, sort_keys=True) + "\n"
 
 
 def main() -> int:

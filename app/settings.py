@@ -2,10 +2,12 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIN_SECRET = 32
 
 
 class Settings(BaseSettings):
@@ -30,6 +32,14 @@ class Settings(BaseSettings):
     data_root: Path | None = Field(None, description="local copies of published datasets")
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
+    auth: Literal["auto", "on", "off", "open"] = Field(
+        "auto",
+        description="API keys: auto and off need none on loopback, open needs none anywhere",
+    )
+    key_secret: SecretStr | None = Field(
+        None, description="API keys are stored as HMAC under this; needed where keys are"
+    )
+    requests_per_minute: int = Field(600, ge=0, description="limit of a new API key; 0: none")
     max_json_bytes: int = Field(1 << 20, ge=1024, description="largest JSON body")
     max_upload_bytes: int = Field(4 * 2**30, ge=1)
     inspect_seconds: int = Field(1800, ge=1, description="time limit for reading an upload")
@@ -52,6 +62,13 @@ class Settings(BaseSettings):
         """An empty key would be sent as one, and refused."""
         text = given.get_secret_value() if isinstance(given, SecretStr) else given
         return given if text else None
+
+    @field_validator("key_secret")
+    @classmethod
+    def _a_secret_cannot_be_guessed(cls, given: SecretStr | None) -> SecretStr | None:
+        if given is not None and len(given.get_secret_value()) < MIN_SECRET:
+            raise ValueError(f"DCPI_KEY_SECRET must have at least {MIN_SECRET} characters")
+        return given
 
     @model_validator(mode="after")
     def _a_lease_outlasts_a_lost_heartbeat(self) -> Self:

@@ -17,6 +17,7 @@ from typing import Annotated, Never
 import httpx
 import typer
 
+from app.access.policy import keys_required
 from app.migrate import upgrade
 from app.settings import Settings
 from dcpi_core.cli.screen import err, out
@@ -40,11 +41,18 @@ class LocalService:
         settings: what the environment says.
         host: address to listen on.
         port: wanted port; another one is taken if it is busy.
+
+    Raises:
+        NotReady: the service may not listen there without API keys, or there is no free port.
     """
 
     def __init__(self, settings: Settings, host: str, port: int, workers: int) -> None:
         self.settings = settings
         self.host, self.workers = host, workers
+        try:
+            self.takes_keys = keys_required(settings.model_copy(update={"host": host}))
+        except ValueError as error:
+            raise NotReady(str(error)) from None
         self.port = free_port(host, port)
         self.logs = settings.home.absolute() / "logs"
         self._environment: list[str] = []
@@ -79,6 +87,8 @@ class LocalService:
         _wait(socket_file.exists, family)
 
     def _add_api(self, family: Family) -> None:
+        # Where it listens decides whether it asks for keys.
+        self._environment.append(f"DCPI_HOST={self.host}")
         options = [f"--host={self.host}", f"--port={self.port}", "--timeout-graceful-shutdown=5"]
         self._add(family, "api", ["uvicorn", "app.main:create_app", "--factory", *options], API)
 
@@ -126,6 +136,8 @@ def serve(
         service = LocalService(settings, host or settings.host, wanted, workers)
         if wanted not in (0, service.port):
             _say(f"port {wanted} is busy; taking {service.port}")
+        if demo and service.takes_keys:
+            raise NotReady("the demo has no API key: listen on 127.0.0.1, without DCPI_AUTH=on")
         with service.running() as family:
             good = True
             if demo:

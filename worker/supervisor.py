@@ -71,7 +71,7 @@ class Supervisor:
         with unit_of_work(self._tools.sessions) as session:
             lease = leases.claim(session, job_id, socket.gethostname(), settings.lease_seconds)
         if lease is None:
-            logger.info("job %s is not queued", job_id)
+            logger.info("job %s is not to be had now", job_id)
             return None
         logger.info("job %s: attempt %d begins", job_id, lease.attempt)
         with (

@@ -38,7 +38,6 @@ def serve(request: Request, row: Condensed, path: str, storage: Storage) -> Resp
         "ETag": etag,
         "Accept-Ranges": "bytes",
         "Cache-Control": IMMUTABLE,
-        "X-Content-Type-Options": "nosniff",
         "Content-Disposition": f'inline; filename="{name}"',
     }
     if {etag, "*"} & _tags(request.headers.get("if-none-match", "")):

@@ -31,6 +31,7 @@ def describe_bundle(job: Job, directory: Path) -> Condensed:
     headline = {arm.name: _summary(arm) for arm in reversed(report.arms)}
     return Condensed(
         id=new_id("cds"),
+        tenant_id=job.tenant_id,
         job_id=job.id,
         dataset=job.dataset,
         base_method=job.base_method,

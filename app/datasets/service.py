@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.access import quotas
 from app.datasets import repository, uploads
 from app.datasets.inspection import UploadOptions, inspect
 from app.datasets.schemas import DatasetRead, read_published, read_upload
@@ -23,7 +24,7 @@ from app.kit.problems import TooLarge
 from app.models import Dataset
 from dcpi_core.spec.catalog import load_catalog
 from dcpi_core.spec.dataset import DatasetFacts
-from dcpi_core.spec.errors import Conflict, InvalidInput, NotFound, UnknownName
+from dcpi_core.spec.errors import Conflict, InvalidInput, NotFound, QuotaExceeded, UnknownName
 
 COPY_BYTES = 1 << 20
 OPERATION = "uploadDataset"
@@ -82,6 +83,7 @@ def upload(
     Raises:
         InvalidInput: what is wrong with the archive or the options.
         Conflict: the name is taken.
+        QuotaExceeded: the tenant may not fill so much of the storage.
     """
     if _ID.fullmatch(options.name):
         raise InvalidInput.at("/name", "a name must not look like the id of an upload")
@@ -96,6 +98,7 @@ def upload(
             if known is not None:
                 return DatasetRead.model_validate(known), True
             _require_free(session, options.name)
+            quotas.require_bytes(session, quotas.lock(session), 1)  # before the long work
         facts = inspect(archive, out, options, state.settings.inspect_seconds)
         dataset_id = new_id("ds")
         row = Dataset(
@@ -104,6 +107,7 @@ def upload(
             facts=facts.model_dump(mode="json"),
             archive_sha256=digest,
             size_bytes=size,
+            stored_bytes=out.stat().st_size,
             storage_key=f"datasets/{dataset_id}.safetensors",
             created_at=now(),
         )
@@ -113,7 +117,7 @@ def upload(
 def _keep(
     state: AppState, row: Dataset, file: Path, record: Callable[[Session], tuple[DatasetRead, bool]]
 ) -> tuple[DatasetRead, bool]:
-    """Store the file, then record it; a twin that was recorded first makes the file superfluous.
+    """Store the file, then record it; a refusal, or a twin that was first, makes it superfluous.
 
     Any other error leaves the file: whether the database took the record is not known then, and
     a file without a record does less harm than a record without a file.
@@ -125,6 +129,9 @@ def _keep(
     except IntegrityError:
         state.storage.delete(row.storage_key)
         raise _taken(row.name) from None
+    except QuotaExceeded:
+        state.storage.delete(row.storage_key)
+        raise
     if repeated:
         state.storage.delete(row.storage_key)
     return found, repeated
@@ -134,6 +141,7 @@ def _record(
     session: Session, row: Dataset, key: str | None, asked: dict[str, Any]
 ) -> tuple[DatasetRead, bool]:
     def add() -> dict[str, Any]:
+        quotas.require_bytes(session, quotas.lock(session), row.stored_bytes)
         session.add(row)
         session.flush()
         return read_upload(row).model_dump(mode="json")

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.jobs.events import STATUS, append_event
 from app.jobs.states import LEASED, Status, allowed_before
+from app.jobs.usage import is_held
 from app.kit import outbox
 from app.kit.clock import now
 from app.kit.ids import new_id
@@ -39,7 +40,12 @@ class Wanted(StrEnum):
 
 
 def claim(session: Session, job_id: str, owner: str, seconds: float) -> Lease | None:
-    """Take a queued job; None if it is not queued (any more). Of two claimants one succeeds."""
+    """Take a queued job; None if it is not queued (any more), or its tenant has too many running.
+
+    Of two claimants one succeeds.
+    """
+    if is_held(session, job_id):
+        return None
     token, moment = new_id("lease"), now()
     attempt = session.execute(
         update(Job)

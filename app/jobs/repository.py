@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.jobs.states import Status
 from app.kit.pages import PageQuery
+from app.kit.tenancy import EVERY_TENANT
 from app.models import Job
 from dcpi_core.spec.errors import NotFound
 
@@ -45,6 +46,7 @@ def has_type(column: Any, pi_type: str) -> Any:
 
 
 def ahead_of(session: Session, job: Job) -> int:
-    """Queued jobs that were submitted before this one."""
+    """Queued jobs that were submitted before this one, by anybody."""
     statement = select(func.count()).select_from(Job)
-    return session.scalar(statement.where(Job.status == Status.QUEUED, Job.id < job.id)) or 0
+    ahead = statement.where(Job.status == Status.QUEUED, Job.id < job.id)
+    return session.scalar(ahead, execution_options=EVERY_TENANT) or 0

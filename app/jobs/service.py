@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.datasets import service as datasets
-from app.jobs import repository
+from app.jobs import repository, usage
 from app.jobs.events import STATUS, append_event, events_after
 from app.jobs.schemas import JobRead, read_event, read_job
 from app.jobs.states import TERMINAL, Status
@@ -49,8 +49,15 @@ def estimate_request(session: Session, settings: Settings, request: JobRequest) 
 
 
 def create(session: Session, settings: Settings, request: JobRequest) -> Job:
-    """Accept a job: its row, its first event and its message, in one transaction."""
+    """Accept a job: its row, its first event and its message, in one transaction.
+
+    Raises:
+        InvalidInput: names every offending field.
+        QuotaExceeded: the tenant has as many jobs, bytes or device seconds as it may.
+    """
     spec, dataset_id = resolve_request(session, settings, request)
+    cost = estimate(spec)
+    usage.require_room(session, cost.bytes.get("total", 0))
     moment = now()
     job = Job(
         id=new_id("job"),
@@ -65,7 +72,7 @@ def create(session: Session, settings: Settings, request: JobRequest) -> Job:
         base_method=spec.base_method.name,
         pi_types=",".join(c.name for c in spec.privileged) or NO_PRIVILEGED,
         images_per_class=spec.images_per_class,
-        estimate=estimate(spec).model_dump(mode="json"),
+        estimate=cost.model_dump(mode="json"),
         created_at=moment,
         queued_at=moment,
     )

@@ -1,7 +1,7 @@
 """What the application holds while it runs, and how endpoints get at it."""
 
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from anyio import CapacityLimiter
@@ -13,17 +13,23 @@ from app.kit.broker import Bell
 from app.kit.db import SessionFactory, reading, unit_of_work
 from app.kit.relay import Relay
 from app.kit.storage import Storage
+from app.kit.tenancy import NOBODY, bound
 from app.settings import Settings
 
 SEATS = 10
 """Requests that may have a session at once, fewer than the pool has connections."""
+TENANT = "tenant_id"
+"""In the state of a request: whose it is; written by the gate."""
 UPLOADS = 2
 """Uploads that are read and checked at once, each for minutes: others must not want for threads."""
 
 
 @dataclass(frozen=True)
 class AppState:
-    """Connections and settings, made once at start-up."""
+    """Connections and settings, made once at start-up.
+
+    ``sessions`` are those of the whole service; a request gets its tenant's in their place.
+    """
 
     settings: Settings
     engine: Engine
@@ -37,9 +43,10 @@ class AppState:
 
 
 def get_state(request: Request) -> AppState:
-    """The state of the application that serves this request."""
+    """The state of the application, with sessions that see the rows of the caller's tenant only."""
     state: AppState = request.app.state.dcpi
-    return state
+    tenant_id = getattr(request.state, TENANT, NOBODY)
+    return replace(state, sessions=bound(state.sessions, tenant_id))
 
 
 StateDep = Annotated[AppState, Depends(get_state)]

@@ -1,6 +1,6 @@
 """The database: engine, sessions, and the unit of work that commits them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,9 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session, sessionmaker
 
-SessionFactory = sessionmaker[Session]
+from app.kit import tenancy
+
+SessionFactory = Callable[[], Session]
 
 POSTGRES = {
     "connect_timeout": 5,
@@ -41,9 +43,11 @@ def build_engine(url: str) -> Engine:
     return engine
 
 
-def build_sessions(engine: Engine) -> SessionFactory:
-    """Sessions whose objects stay readable after the commit."""
-    return sessionmaker(engine, expire_on_commit=False)
+def build_sessions(engine: Engine) -> sessionmaker[Session]:
+    """Sessions whose objects stay readable after the commit; they see the rows of all tenants."""
+    sessions = sessionmaker(engine, expire_on_commit=False)
+    tenancy.guard(sessions)
+    return sessions
 
 
 @contextmanager

@@ -11,7 +11,17 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from dcpi_core.spec.errors import Conflict, DcpiError, FieldProblem, InvalidInput, NotFound
+from app.kit.headers import SECURITY
+from dcpi_core.spec.errors import (
+    Conflict,
+    DcpiError,
+    FieldProblem,
+    InvalidInput,
+    LimitExceeded,
+    NotAllowed,
+    NotAuthenticated,
+    NotFound,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -41,15 +51,20 @@ class UnsupportedMedia(InvalidInput):
 
 STATUS: dict[type[DcpiError], int] = {
     UnknownParameter: 400,
+    NotAuthenticated: 401,
+    NotAllowed: 403,
     NotFound: 404,
     Conflict: 409,
     TooLarge: 413,
     UnsupportedMedia: 415,
     InvalidInput: 422,
+    LimitExceeded: 429,
     DcpiError: 500,
 }
 TITLES = {
     400: "Bad request",
+    401: "Not authenticated",
+    403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
     409: "Conflict",
@@ -57,6 +72,7 @@ TITLES = {
     415: "Unsupported media type",
     416: "Range not satisfiable",
     422: "Invalid input",
+    429: "Limit exceeded",
     500: "Internal error",
     503: "Unavailable",
 }
@@ -67,6 +83,9 @@ CODES = {
     413: TooLarge.code,
 }
 """Of errors that the framework raises."""
+
+EVERYWHERE = (400, 401, 403, 429, 500)
+"""Any operation may answer with these."""
 
 EXAMPLE = {
     "type": "about:blank",
@@ -83,6 +102,14 @@ EXAMPLE = {
             "message": "unknown base method 'dcx'",
         }
     ],
+}
+
+
+RETRY_AFTER = {
+    "Retry-After": {
+        "description": "seconds; missing where time alone changes nothing",
+        "schema": {"type": "integer"},
+    }
 }
 
 
@@ -113,15 +140,16 @@ def status_of(error: DcpiError) -> int:
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """``responses=`` of an operation: these statuses, 400 and 500 answer with a problem."""
-    return {status: _described(status) for status in (400, *statuses, 500)}
+    """``responses=`` of an operation: these statuses and those of all answer with a problem."""
+    return {status: _described(status) for status in sorted({*EVERYWHERE, *statuses})}
 
 
 def _described(status: int) -> dict[str, Any]:
     content: dict[str, Any] = {"schema": {"$ref": "#/components/schemas/Problem"}}
     if status == EXAMPLE["status"]:
         content["example"] = EXAMPLE
-    return {"description": TITLES[status], "content": {MEDIA_TYPE: content}}
+    described = {"description": TITLES[status], "content": {MEDIA_TYPE: content}}
+    return described | ({"headers": RETRY_AFTER} if status == 429 else {})
 
 
 def install(app: FastAPI) -> None:
@@ -164,16 +192,26 @@ def answer(
         errors=(fields or [])[:MAX_FIELDS],
     )
     # Set here as well: the answer to a bug is made outside of every middleware.
-    headers = {"X-Request-Id": request_id}
+    headers = {"X-Request-Id": request_id, **SECURITY}
     return JSONResponse(problem.model_dump(), status, headers, media_type=MEDIA_TYPE)
 
 
 async def _of_ours(request: Request, error: DcpiError) -> JSONResponse:
+    return of_ours(request, error)
+
+
+def of_ours(request: Request, error: DcpiError) -> JSONResponse:
+    """A deliberate error as a response."""
     status = status_of(error)
     if status == 500:
         logger.error("unexpected %s", error.code, exc_info=error)
     fields = [_field(problem) for problem in error.problems]
-    return answer(request, status, error.code, error.detail, fields)
+    response = answer(request, status, error.code, error.detail, fields)
+    if isinstance(error, NotAuthenticated):
+        response.headers["WWW-Authenticate"] = 'Bearer realm="dcpi"'
+    if isinstance(error, LimitExceeded) and error.retry_after_seconds is not None:
+        response.headers["Retry-After"] = str(error.retry_after_seconds)
+    return response
 
 
 async def _of_validation(request: Request, error: RequestValidationError) -> JSONResponse:

@@ -7,9 +7,10 @@ from sqlalchemy import BigInteger, Float, ForeignKey, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, Json, UtcTime
+from app.models.tenant import Owned
 
 
-class Condensed(Base):
+class Condensed(Owned, Base):
     """A finished bundle; ``files`` lists {path, bytes, sha256, media_type} of every file."""
 
     __tablename__ = "condensed"

@@ -7,9 +7,10 @@ from sqlalchemy import ForeignKey, Index, Integer, String, Text, UniqueConstrain
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, Json, UtcTime
+from app.models.tenant import Owned
 
 
-class Job(Base):
+class Job(Owned, Base):
     """One job.
 
     ``spec`` is the resolved JobSpec, ``pi_types`` its privileged types joined by commas; the lease

@@ -7,6 +7,7 @@ from sqlalchemy import Integer, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, Json, UtcTime
+from app.models.tenant import Owned
 
 
 class OutboxMessage(Base):
@@ -24,11 +25,11 @@ class OutboxMessage(Base):
     taken_until: Mapped[datetime | None] = mapped_column(UtcTime)
 
 
-class IdempotencyKey(Base):
+class IdempotencyKey(Owned, Base):
     """The first answer to a request, for whoever repeats it with the same key."""
 
     __tablename__ = "idempotency_keys"
-    __table_args__ = (UniqueConstraint("operation", "key"),)
+    __table_args__ = (UniqueConstraint("tenant_id", "operation", "key"),)
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     operation: Mapped[str] = mapped_column(String(64))

@@ -90,9 +90,12 @@ def worth_repeating(response: httpx.Response) -> bool:
     """Whether the same request may succeed a little later.
 
     A 409 is final, except for one that says when to return: the first request with the same
-    ``Idempotency-Key`` is still being answered.
+    ``Idempotency-Key`` is still being answered. A 429 is final where it asks for more patience than
+    one call has, as a quota does that is free again next month.
     """
-    code = response.status_code
+    code, asked = response.status_code, response.headers.get("retry-after", "")
+    if code == httpx.codes.TOO_MANY_REQUESTS and asked.isdigit():
+        return float(asked) <= LONGEST_RETRY_AFTER_SECONDS
     if code == httpx.codes.CONFLICT:
         return "retry-after" in response.headers
     return code in (408, 429) or code >= 500

@@ -5,6 +5,11 @@ DcpiError
 │   ├── UnknownName         a name that no registry, catalogue or table knows
 │   ├── BudgetError         a fraction or images-per-class that cannot be met
 │   └── ArchiveError        an uploaded archive that is no usable image dataset
+├── NotAuthenticated        no API key, or one that is not valid (any more)
+├── NotAllowed              the API key lacks the scope for this
+├── LimitExceeded           a limit of the API key or its tenant; says when to try again
+│   ├── RateLimited         too many requests in a short time
+│   └── QuotaExceeded       too many jobs, bytes or device seconds
 ├── NotFound                no object with that id
 ├── Conflict                the object is in a state that forbids the request
 ├── DatasetUnavailable      the machine that should read the dataset does not have it
@@ -76,6 +81,51 @@ class ArchiveError(InvalidInput):
     """An upload that is not a usable archive of class folders; names the offending entry."""
 
     code = "invalid_archive"
+
+
+class NotAuthenticated(DcpiError):
+    """There is no API key with the request, or it is unknown, expired or revoked."""
+
+    code = "not_authenticated"
+
+
+class NotAllowed(DcpiError):
+    """The API key is valid, but its scopes do not include this."""
+
+    code = "not_allowed"
+
+
+class LimitExceeded(DcpiError):
+    """A limit is reached.
+
+    Attributes:
+        retry_after_seconds: when the same request may succeed; None where time alone changes
+            nothing.
+    """
+
+    code = "limit_exceeded"
+
+    def __init__(
+        self,
+        detail: str,
+        problems: Sequence[FieldProblem] = (),
+        *,
+        retry_after_seconds: int | None = None,
+    ) -> None:
+        super().__init__(detail, problems)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class RateLimited(LimitExceeded):
+    """More requests in a minute than the API key allows."""
+
+    code = "rate_limited"
+
+
+class QuotaExceeded(LimitExceeded):
+    """More jobs, bytes or device seconds than the tenant may have."""
+
+    code = "quota_exceeded"
 
 
 class NotFound(DcpiError):

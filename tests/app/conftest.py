@@ -11,8 +11,9 @@ from app.kit.app_state import AppState
 from app.kit.clock import now
 from app.main import create_app
 from app.migrate import upgrade
-from app.models import Job
+from app.models import DEFAULT_TENANT, Dataset, Job
 from app.settings import Settings
+from dcpi_core.spec.catalog import load_catalog
 
 FOUR_WORDS = {
     "dataset": "digits",
@@ -26,6 +27,7 @@ def queued(job_id: str) -> Job:
     """A queued job as the database needs it; its spec is empty."""
     return Job(
         id=job_id,
+        tenant_id=DEFAULT_TENANT,
         status="queued",
         request=FOUR_WORDS,
         spec={},
@@ -38,6 +40,21 @@ def queued(job_id: str) -> Job:
         labels={},
         created_at=now(),
         queued_at=now(),
+    )
+
+
+def upload(dataset_id: str, name: str) -> Dataset:
+    """An upload of the session's tenant, whose file is not there."""
+    facts = load_catalog().datasets["digits"].model_dump(mode="json") | {"name": name}
+    return Dataset(
+        id=dataset_id,
+        name=name,
+        facts=facts,
+        archive_sha256="0" * 64,
+        size_bytes=1,
+        stored_bytes=1,
+        storage_key=f"datasets/{dataset_id}.safetensors",
+        created_at=now(),
     )
 
 

@@ -10,7 +10,7 @@ from app.kit import outbox
 from app.kit.clock import now
 from app.kit.db import build_engine, build_sessions, unit_of_work
 from app.migrate import upgrade
-from app.models import Condensed, Job, OutboxMessage
+from app.models import DEFAULT_TENANT, Condensed, Job, OutboxMessage
 from tests.app.conftest import queued
 
 
@@ -38,6 +38,7 @@ def expire(sessions, job_id):
 def result(job_id):
     return Condensed(
         id="cds_" + "0" * 26,
+        tenant_id=DEFAULT_TENANT,
         job_id=job_id,
         dataset="digits",
         base_method="dc",

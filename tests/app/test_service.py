@@ -12,7 +12,7 @@ from app.kit import problems
 from app.kit.db import build_engine
 from app.main import create_app
 from app.migrate import config_for, upgrade
-from app.models import Base
+from app.models import DEFAULT_TENANT, Base
 from app.openapi import PATH, render
 from app.settings import Settings
 from dcpi_core.spec import errors
@@ -170,3 +170,38 @@ def test_migrations_can_be_taken_back(tmp_path):
     upgrade(url)
     command.downgrade(config_for(url), "base")
     upgrade(url)
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_what_was_there_before_tenants_belongs_to_the_default_one(database, tmp_path, request):
+    if database == "sqlite":
+        url = f"sqlite:///{tmp_path / 'old.db'}"
+    else:
+        url = request.getfixturevalue("postgres_url")()
+    upgrade(url, "0001")
+    engine = build_engine(url)
+    moment = "'2026-01-01 00:00:00'"
+    rows = [
+        "INSERT INTO datasets (id, name, facts, archive_sha256, size_bytes, storage_key, "
+        f"created_at) VALUES ('ds_1', 'pets', '{{}}', '', 7, 'datasets/ds_1', {moment})",
+        "INSERT INTO jobs (id, status, labels, request, spec, spec_digest, dataset, dataset_id, "
+        "base_method, pi_types, images_per_class, estimate, attempt, created_at, queued_at, "
+        "last_event) VALUES ('job_1', 'queued', '{}', '{}', '{}', '', 'pets', 'ds_1', 'dc', 'none',"
+        f" 1, '{{}}', 0, {moment}, {moment}, 1)",
+        "INSERT INTO job_events (id, job_id, seq, type, data, created_at) "
+        f"VALUES (1, 'job_1', 1, 'status', '{{}}', {moment})",
+    ]
+    with engine.begin() as connection:
+        for row in rows:
+            connection.exec_driver_sql(row)
+    upgrade(url)
+    with engine.connect() as connection:
+        for table in ("datasets", "jobs"):
+            owners = connection.exec_driver_sql(f"SELECT tenant_id FROM {table}").scalars().all()
+            assert owners == [DEFAULT_TENANT]
+        stored = connection.exec_driver_sql("SELECT stored_bytes FROM datasets").scalar()
+        assert stored == 7
+        assert connection.exec_driver_sql("SELECT job_id FROM job_events").scalar() == "job_1"
+        if database == "sqlite":  # tables were copied while references were not followed
+            assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
+    engine.dispose()

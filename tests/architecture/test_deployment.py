@@ -15,7 +15,13 @@ import yaml
 
 OURS = ("api", "migrate", "worker-cpu", "worker-gpu")
 SERVICES = (*OURS, "postgres", "valkey", "seaweedfs")
-SECRETS = ("POSTGRES_PASSWORD", "VALKEY_PASSWORD", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY")
+SECRETS = (
+    "POSTGRES_PASSWORD",
+    "VALKEY_PASSWORD",
+    "S3_ACCESS_KEY_ID",
+    "S3_SECRET_ACCESS_KEY",
+    "DCPI_KEY_SECRET",
+)
 VARIABLE = re.compile(r"\$\{(\w+)(:\?|:-)?([^}]*)\}")
 
 

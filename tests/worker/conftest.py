@@ -14,8 +14,9 @@ from app.jobs import repository, service
 from app.jobs.events import events_after
 from app.kit.broker import Bell
 from app.kit.db import unit_of_work
+from app.kit.tenancy import bound
 from app.migrate import upgrade
-from app.models import Condensed, Job, JobEvent, OutboxMessage
+from app.models import DEFAULT_TENANT, Condensed, Job, JobEvent, OutboxMessage
 from app.settings import Settings
 from dcpi_core.spec.job import JobRequest
 from dcpi_core.spec.report import Arm, ByteCount, Environment, Report
@@ -82,7 +83,7 @@ class Desk:
 
     def submit(self, **changes) -> str:
         request = JobRequest.model_validate(REQUEST | changes)
-        with unit_of_work(self.tools.sessions) as session:
+        with unit_of_work(bound(self.tools.sessions, DEFAULT_TENANT)) as session:
             job = service.create(session, self.tools.settings, request)
             session.query(OutboxMessage).delete()
             return job.id

@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from app.jobs import leases
 from app.kit.clock import now
 from app.kit.db import reading, unit_of_work
-from app.models import IdempotencyKey, Job
+from app.models import DEFAULT_TENANT, IdempotencyKey, Job
 from tests.worker.waiting import until
 from worker.checkpoints import key_of
 from worker.housekeeping import Housekeeper
@@ -78,7 +78,12 @@ def test_expired_idempotency_keys_are_forgotten(desk, keeper):
     def key(name, age):
         created = now() - timedelta(hours=age)
         return IdempotencyKey(
-            operation="createJob", key=name, fingerprint="", answer={}, created_at=created
+            tenant_id=DEFAULT_TENANT,
+            operation="createJob",
+            key=name,
+            fingerprint="",
+            answer={},
+            created_at=created,
         )
 
     desk.change(lambda session: session.add_all([key("old", 25), key("young", 23)]))

@@ -9,13 +9,14 @@ import sys
 
 import pytest
 
+from app.settings import Settings
 from tests.worker.conftest import report
 from tests.worker.waiting import until
 from worker import family as families
 from worker import watchdog
 from worker.demo import beats_random
 from worker.family import Family, Member
-from worker.local import free_port
+from worker.local import LocalService, NotReady, free_port
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 STUBBORN = """
@@ -24,6 +25,11 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("ready", flush=True)
 time.sleep(60)
 """
+
+
+def test_it_does_not_listen_to_strangers_without_keys(tmp_path):
+    with pytest.raises(NotReady, match="DCPI_KEY_SECRET"):
+        LocalService(Settings(home=tmp_path), "0.0.0.0", 0, 1)
 
 
 def member(folder, name, code=None, tier=0, patience=5.0) -> Member:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from app.jobs import leases
 from app.kit.storage import Storage
-from app.models import Dataset, Job
+from app.models import DEFAULT_TENANT, Dataset, Job
 from dcpi_core.spec.catalog import load_catalog
 from tests.worker.waiting import until
 from worker import settlement
@@ -377,10 +377,12 @@ def add_upload(desk, content: bytes | None) -> None:
     facts = load_catalog().datasets["digits"].model_dump(mode="json") | {"name": "pets"}
     row = Dataset(
         id="ds_1",
+        tenant_id=DEFAULT_TENANT,
         name="pets",
         facts=facts,
         archive_sha256="0" * 64,
         size_bytes=1,
+        stored_bytes=1,
         storage_key="datasets/ds_1.safetensors",
         created_at=datetime.now(UTC),
     )

@@ -9,7 +9,14 @@ import pytest
 
 from dcpi_core.client import ApiError, Client, ServiceUnreachable, WaitedTooLong
 from dcpi_core.client.transport import delay_seconds
-from dcpi_core.spec.errors import BudgetError, Conflict, DcpiError, InvalidInput, NotFound
+from dcpi_core.spec.errors import (
+    BudgetError,
+    Conflict,
+    DcpiError,
+    InvalidInput,
+    NotFound,
+    QuotaExceeded,
+)
 from dcpi_core.spec.job import JobRequest
 from tests.core.client.conftest import job, ok, page, problem
 
@@ -174,6 +181,14 @@ class TestRetries:
         client, sent = service([busy, ok(job())])
         client.jobs.create(REQUEST)
         assert (len(sent), naps) == (2, [1.0])
+
+    @pytest.mark.parametrize(("seconds", "requests"), [("60", 2), ("61", 1)])
+    def test_nobody_waits_for_the_next_month(self, service, seconds, requests):
+        full = problem(429, "quota_exceeded", {"retry-after": seconds})
+        client, sent = service([full, problem(404, "not_found")])
+        with pytest.raises(QuotaExceeded if requests == 1 else NotFound):
+            client.jobs.create(REQUEST)
+        assert len(sent) == requests
 
     def test_in_the_end_the_last_error_counts(self, service):
         client, sent = service(lambda _: problem(503, "overloaded"))

@@ -1,0 +1,52 @@
+"""Whether requests need a key: always, unless the service listens on the loopback interface."""
+
+import ipaddress
+
+from app.settings import MIN_SECRET, Settings
+
+
+def keys_required(settings: Settings) -> bool:
+    """Whether every request needs a key.
+
+    Raises:
+        ValueError: the settings would open the service to strangers, or keys cannot be checked.
+    """
+    if settings.auth == "open":
+        return False
+    local = is_loopback(settings.host)
+    if settings.auth == "off" and not local:
+        raise ValueError(
+            f"DCPI_AUTH is off and DCPI_HOST is {settings.host}, which other machines can reach; "
+            "set DCPI_AUTH=on, or listen on 127.0.0.1 (DCPI_AUTH=open means: something in front "
+            "of the service decides who may use it)"
+        )
+    required = settings.auth == "on" or not local
+    if required and settings.key_secret is None:
+        raise ValueError(
+            f"API keys are needed (DCPI_AUTH is {settings.auth}, DCPI_HOST is {settings.host}), so "
+            f"set DCPI_KEY_SECRET to at least {MIN_SECRET} random characters, for example from: "
+            "openssl rand -hex 32"
+        )
+    return required
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens on ``host``."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def came_from_outside(server: tuple[str, int | None] | None) -> bool:
+    """Whether a request arrived on an address that other machines can reach.
+
+    ``server`` is that of the ASGI scope. What a server was told to listen on need not be what
+    ``DCPI_HOST`` says; this is what the connection itself says. Names and sockets are not judged.
+    """
+    if server is None:
+        return False
+    try:
+        return not ipaddress.ip_address(server[0]).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,64 @@
+"""Whose rows a session sees: every query of a bound session is restricted to one tenant, here.
+
+The restriction is added to each statement as it is executed, so a query that says nothing about
+tenants is restricted too, and what it does not find does not exist for the caller: 404. Workers
+use sessions that are not bound, and see all.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from sqlalchemy import event, select
+from sqlalchemy.orm import ORMExecuteState, Session, sessionmaker, with_loader_criteria
+
+from app.models import Job, JobEvent, Owned, Tenant
+
+BOUND = "tenant_id"
+"""In ``Session.info``: the tenant whose rows this session sees."""
+NOBODY = ""
+"""A tenant that owns nothing: what is reached without a key sees no rows."""
+UNRESTRICTED = "dcpi_every_tenant"
+EVERY_TENANT = {UNRESTRICTED: True}
+"""Execution options of the rare question about all tenants' rows, such as a place in the queue."""
+
+
+def bound(sessions: Callable[..., Session], tenant_id: str) -> Callable[[], Session]:
+    """Sessions that see and make rows of this tenant only."""
+    return partial(sessions, info={BOUND: tenant_id})
+
+
+def guard(sessions: sessionmaker[Session]) -> None:
+    """Have the binding of these sessions honoured."""
+    event.listen(sessions, "do_orm_execute", _restrict)
+    event.listen(sessions, "before_flush", _own)
+
+
+def tenant_of(session: Session) -> str | None:
+    """The tenant that the session is bound to."""
+    found: str | None = session.info.get(BOUND)
+    return found
+
+
+def _restrict(execution: ORMExecuteState) -> None:
+    tenant = tenant_of(execution.session)
+    free = execution.execution_options.get(UNRESTRICTED, False)
+    # A column load completes a row that this session has already been allowed to see.
+    if tenant is None or free or execution.is_column_load:
+        return
+    jobs = select(Job.id).where(Job.tenant_id == tenant)
+    execution.statement = execution.statement.options(
+        with_loader_criteria(Owned, lambda table: table.tenant_id == tenant, include_aliases=True),
+        with_loader_criteria(JobEvent, JobEvent.job_id.in_(jobs), include_aliases=True),
+        with_loader_criteria(Tenant, Tenant.id == tenant, include_aliases=True),
+    )
+
+
+def _own(session: Session, _context: Any, _instances: Any) -> None:
+    tenant = tenant_of(session)
+    if tenant is None:
+        return
+    for row in session.new:
+        if isinstance(row, Owned):
+            row.tenant_id = row.tenant_id or tenant
+            assert row.tenant_id == tenant, "a row for somebody else"
