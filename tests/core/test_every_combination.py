@@ -1,0 +1,70 @@
+"""Every matching method under every privileged type, as whole tiny jobs on digits.
+
+One job per method carries all types at once, each made in another of the ways there are, so that
+every pair is built, trained on, written and read back.
+"""
+
+import pytest
+
+from dcpi_core import bundle, pipeline
+from dcpi_core.registry import METHODS
+from dcpi_core.spec.catalog import load_catalog
+from dcpi_core.spec.job import JobRequest
+from dcpi_core.spec.resolve import resolve
+
+TINY = {
+    "iterations": 1,
+    "outer_loops": 2,
+    "inner_epochs": 1,
+    "real_batch": 4,
+    "watch_batch": 4,
+    "training_steps": 1,
+    "queue_start": 1,
+    "frequencies": 8,
+    "pool_networks": 1,
+    "pool_epochs": 1,
+    "partition": 1,
+}
+TEACHER = {"teacher_epochs": 1, "teacher_min_steps": 0}
+LEARNED = {"iterations": 1, "outer_loops": 1, "real_batch": 4}
+LEARNING = {
+    "feature": LEARNED | {"learning": "gradient_matching"},
+    "attention_spatial": {"learning": "distribution_matching"},
+}
+
+MATCHING = [e for e in METHODS if ".matching." in e.target.__module__]
+LABELS = sorted(set(load_catalog().privileged_types) - {"none"})
+
+
+def test_there_are_all_of_them():
+    assert len(MATCHING) >= 9
+    assert {"soft", "feature", "attention_spatial", "attention_channel"} <= set(LABELS)
+
+
+@pytest.fixture(scope="module")
+def assets(tmp_path_factory):
+    return tmp_path_factory.mktemp("assets")
+
+
+@pytest.mark.parametrize("entry", MATCHING, ids=lambda entry: entry.name)
+def test_all_labels_go_on_top_of_every_method(entry, assets, tmp_path):
+    catalog = load_catalog()
+    request = {
+        "dataset": "digits",
+        "images_per_class": 1,
+        "base_method": entry.name,
+        "pi_type": LABELS,
+        "options": {
+            "base": {k: v for k, v in TINY.items() if k in entry.options.model_fields},
+            "pi": {name: TEACHER | LEARNING.get(name, {}) for name in LABELS},
+            "evaluation": {"repeats": 1, "epochs": 1, "controls": []},
+        },
+    }
+    spec = resolve(JobRequest.model_validate(request), catalog.datasets["digits"], catalog)
+    directory = pipeline.run(spec, pipeline.Workplace(tmp_path, assets), device="cpu")
+    assert all(check.passed for check in bundle.verify(directory))
+    found = bundle.load(directory)
+    assert found.condensed.images.shape == (10, 1, 8, 8)
+    assert sorted(labels.kind for labels in found.condensed.privileged) == LABELS
+    arms = {arm.name for arm in found.report.arms}
+    assert {"random", "base", "assigned", "privileged"} <= arms
