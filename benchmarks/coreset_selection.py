@@ -7,6 +7,7 @@ measurement runs in a process of its own and reports how far its memory grew bey
 Processor seconds are given beside seconds and make the ratio, for machines that others share.
 
     python -m benchmarks.coreset_selection
+    python -m benchmarks.coreset_selection --smaller 20    # a trial: sizes and picks divided by 20
 """
 
 import argparse
@@ -43,14 +44,22 @@ class Case(NamedTuple):
     count: int
     plain: bool = True
 
+    def smaller(self, times: int) -> "Case":
+        """The same with so many times fewer images and picks."""
+        return self._replace(size=self.size // times, count=max(1, self.count // times))
+
+
+SCORES = ("random", "least_confidence", "entropy", "margin", "forgetting", "el2n", "grand")
+"""Rules that look at each image once: there is nothing plainer to compare them with."""
 
 CASES = (
+    *(Case(rule, 50_000, 500, plain=False) for rule in SCORES),
     Case("herding", 50_000, 500, plain=False),  # minutes; so is the next
     Case("k_center", 50_000, 500, plain=False),
     Case("graph_cut", 50_000, 500, plain=False),  # its matrix would take 10 GB
     Case("gradmatch", 50_000, 500, plain=False),  # its gradients would take 1 GB, in float32
     Case("herding", 5000, 500),
-    Case("k_center", 5000, 100),  # the plain one is quadratic in the picks
+    Case("k_center", 5000, 500),  # the plain one is quadratic in the picks
     Case("facility_location", 5000, 50),
     Case("facility_location", 5000, 500),
     Case("craig", 5000, 50),
@@ -71,15 +80,19 @@ def signals(size: int) -> Signals:
     weight = torch.randn(WIDTH, CLASSES, generator=draw) / WIDTH**0.5
     logits = features @ weight
     logits[:, 0] += 2
-    chosen = slice(0, 2000)
-    validation = Validation(
-        logits[chosen], torch.arange(2000) % CLASSES, features[chosen] + centres[0]
-    )
+    chosen = slice(0, min(2000, size))
+    judged = torch.arange(len(features[chosen])) % CLASSES
+    validation = Validation(logits[chosen], judged, features[chosen] + centres[0])
+    lengths = torch.rand(2, size, generator=draw, dtype=torch.float64)
     return replace(
         Signals.of_labels(torch.zeros(size, dtype=torch.int64)),
         features=features,
         inputs=features,
         logits=logits,
+        forgetting=torch.randint(6, (size,), generator=draw),
+        learned=torch.rand(size, generator=draw) > 0.05,
+        el2n=lengths[0],
+        grand=lengths[1],
         validation=validation,
         held_out=torch.zeros(size, dtype=torch.bool),
     )
@@ -211,9 +224,10 @@ def measure(case: Case, side: str) -> dict[str, object]:
     }
 
 
-def compare(case: Case) -> dict[str, object]:
+def compare(number: int, smaller: int) -> dict[str, object]:
     """Both sides of a case, or only ours."""
-    mine = _in_own_process(case, "ours")
+    case = CASES[number].smaller(smaller)
+    mine = _in_own_process(number, "ours", smaller)
     result = {
         "rule": case.rule,
         "images": case.size,
@@ -223,7 +237,7 @@ def compare(case: Case) -> dict[str, object]:
         "megabytes": mine["megabytes"],
     }
     if case.plain:
-        other = _in_own_process(case, "plain")
+        other = _in_own_process(number, "plain", smaller)
         pairs = zip(mine["picked"], other["picked"], strict=True)
         result |= {
             "plain_seconds": other["seconds"],
@@ -239,11 +253,12 @@ def main() -> None:
     """Measure every case, print and optionally save."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, help="write the result as JSON")
+    parser.add_argument("--smaller", type=int, default=1, help="divide sizes, for a trial")
     parser.add_argument("--case", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--side", choices=("plain", "ours"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.side:
-        print(json.dumps(measure(CASES[given.case], given.side)))
+        print(json.dumps(measure(CASES[given.case].smaller(given.smaller), given.side)))
         return
     environment = describe(Runtime.choose("cpu", torch.get_num_threads()))
     result: dict[str, Any] = {
@@ -252,8 +267,8 @@ def main() -> None:
         "load_average": os.getloadavg(),  # of the machine, which may be shared
         "cases": [],
     }
-    for case in CASES:
-        result["cases"].append(compare(case))
+    for number in range(len(CASES)):
+        result["cases"].append(compare(number, given.smaller))
         print(json.dumps(result["cases"][-1]), flush=True)
         if given.out:  # after every case: all of them take minutes
             given.out.write_text(json.dumps(result, indent=1) + "\n")
@@ -263,9 +278,9 @@ def _peak_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _in_own_process(case: Case, side: str) -> dict[str, list[int] | float]:
-    command = [sys.executable, "-m", "benchmarks.coreset_selection"]
-    command += ["--case", str(CASES.index(case)), "--side", side]
+def _in_own_process(number: int, side: str, smaller: int) -> dict[str, list[int] | float]:
+    command = [sys.executable, "-m", "benchmarks.coreset_selection", "--case", str(number)]
+    command += ["--side", side, "--smaller", str(smaller)]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found: dict[str, list[int] | float] = json.loads(output.splitlines()[-1])
     return found

@@ -9,6 +9,7 @@ from dcpi_core.bundle.measured import measured_sections
 from dcpi_core.registry import METHODS, PRIVILEGED_TYPES, Registry
 from dcpi_core.spec.errors import UnknownName
 from dcpi_core.spec.manifest import ComponentInfo, Manifest, Privileged
+from dcpi_core.spec.protocols import Augmentation
 from dcpi_core.spec.report import Report
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -24,6 +25,13 @@ _KINDS = {
     "feature": "the feature map that a block of the student should produce for the image",
     "attention_spatial": "where in the image a block's features should be strong",
     "attention_channel": "which features of a block should be strong",
+}
+
+_AUGMENTATIONS: dict[Augmentation, str] = {
+    "none": "no augmentation",
+    "flip_shift": "random flips and shifts",
+    "dsa": "siamese augmentation (colour, crop, cutout, flip, scale, rotation)",
+    "dsa_no_flip": "siamese augmentation without flips",
 }
 
 
@@ -95,8 +103,7 @@ def _bytes(manifest: Manifest) -> str:
 
 def _training(manifest: Manifest) -> str:
     recipe, rate = manifest.recipe, manifest.recipe.optimizer
-    augmented = recipe.augmentation != "none"
-    augmentation = "random flips and shifts" if augmented else "no augmentation"
+    augmentation = _AUGMENTATIONS[recipe.augmentation]
     name = manifest.source.dataset
     # A published dataset is known by its name; an upload only to whoever has its archive.
     published = not manifest.source.fingerprint
