@@ -44,6 +44,9 @@ class Settings(BaseSettings):
     republish_seconds: float = Field(
         60.0, gt=0, description="ring again for a job that nobody has claimed for so long"
     )
+    keep_checkpoints_hours: float = Field(
+        72.0, ge=0, description="a job that ended without a result may go on from its checkpoint"
+    )
     stall_seconds: float = Field(1800.0, gt=0, description="silent work is stopped after so long")
 
     @field_validator("s3_access_key_id", "s3_secret_access_key", mode="before")

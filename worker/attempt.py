@@ -38,6 +38,8 @@ class Verdict(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"  # the job's own fault
     CANCELLED = "cancelled"
+    PAUSED = "paused"
+    EXPIRED = "expired"
     PREEMPTED = "preempted"  # stopped in good order, to be continued elsewhere
     BROKEN = "broken"  # the machine's fault, or a bug: worth another attempt
     LOST = "lost"  # the lease is somebody else's; nothing may be written
@@ -53,13 +55,32 @@ class Outcome:
     detail: str = ""
 
 
+STOPPED_BEFORE_THE_END = (Verdict.PAUSED, Verdict.EXPIRED, Verdict.PREEMPTED, Verdict.BROKEN)
+"""Somebody may go on from the checkpoint."""
+
+
 class Reason(StrEnum):
     """Why a child that still runs is ended."""
 
     LOST = "lost"
     CANCEL = "cancel"
+    PAUSE = "pause"
+    EXPIRE = "expire"
     SHUTDOWN = "shutdown"
     STALLED = "stalled"
+
+
+ASKED = {
+    Wanted.FENCED: Reason.LOST,
+    Wanted.CANCEL: Reason.CANCEL,
+    Wanted.PAUSE: Reason.PAUSE,
+    Wanted.EXPIRE: Reason.EXPIRE,
+}
+IN_GOOD_ORDER = (Reason.PAUSE, Reason.EXPIRE, Reason.SHUTDOWN)
+"""With time to write a checkpoint."""
+
+
+WISHES = {Reason.PAUSE: Verdict.PAUSED, Reason.EXPIRE: Verdict.EXPIRED}
 
 
 @dataclass(frozen=True)
@@ -122,11 +143,9 @@ class Attempt:
             self._last = line
 
     def _reason_to_end(self) -> Reason | None:
-        wanted = self._wanted()
-        if wanted is Wanted.FENCED:
-            return Reason.LOST
-        if wanted is Wanted.CANCEL:
-            return Reason.CANCEL
+        asked = ASKED.get(self._wanted())
+        if asked is not None:
+            return asked
         if self._shutdown.is_set():
             return Reason.SHUTDOWN
         silent = time.monotonic() - self._heard_at
@@ -137,7 +156,7 @@ class Attempt:
         if reason is Reason.CANCEL:
             self._child.send(signal.SIGTERM)
             self._child.wait(self._patience.cancelled)
-        elif reason is Reason.SHUTDOWN:
+        elif reason in IN_GOOD_ORDER:
             self._child.send(signal.SIGTERM)
             self._child.wait(self._patience.preempted)
         elif reason is Reason.STALLED:
@@ -151,6 +170,8 @@ class Attempt:
             return Outcome(Verdict.SUCCEEDED, bundle=self._last.bundle)
         if code == Exit.JOB_AT_FAULT and isinstance(self._last, ErrorLine):
             return self._fault(self._last)
+        if reason in WISHES:
+            return Outcome(WISHES[reason])
         if reason is Reason.SHUTDOWN or self._stopped_with_us(code):
             return Outcome(Verdict.PREEMPTED)
         if reason is Reason.STALLED:

@@ -7,18 +7,20 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from functools import cache
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from app.datasets import uploads
-from app.jobs import leases
-from app.jobs.states import TERMINAL
+from app.jobs import checkpoints, leases
+from app.jobs.states import TERMINAL, Status
 from app.kit import idempotency, outbox
+from app.kit.clock import now
 from app.kit.db import reading, unit_of_work
 from app.models import Job
 from app.settings import Settings
-from worker import checkpoints, shutdown
+from worker import shutdown
 from worker.places import Places
 from worker.tools import Tools
 
@@ -44,7 +46,7 @@ class Housekeeper:
 
     def round(self) -> None:
         """One round; the sweeping only once in a while."""
-        duties = [self.reap, self.remind, self.relay]
+        duties = [self.reap, self.expire, self.remind, self.relay]
         if time.monotonic() - self._swept_at >= SWEEP_SECONDS:
             self._swept_at = time.monotonic()
             duties += [self.sweep_places, self.sweep_checkpoints, self.sweep_keys]
@@ -54,13 +56,17 @@ class Housekeeper:
         """Give up the leases of workers that fell silent."""
         settings = self._tools.settings
         with unit_of_work(self._tools.sessions) as session:
-            for job_id in leases.reap(session, settings.queue, settings.max_attempts):
+            for job_id in leases.reap(session, settings.max_attempts):
                 logger.warning("job %s: its worker fell silent", job_id)
+
+    def expire(self) -> None:
+        """End jobs that waited until their deadline."""
+        with unit_of_work(self._tools.sessions) as session:
+            leases.expire(session)
 
     def remind(self) -> None:
         """Ring again where the broker seems to have forgotten."""
-        settings = self._tools.settings
-        outbox.ring_again(self._tools.sessions, settings.queue, settings.republish_seconds)
+        outbox.ring_again(self._tools.sessions, self._tools.settings.republish_seconds)
 
     def relay(self) -> None:
         """Send what waits in the outbox."""
@@ -80,12 +86,14 @@ class Housekeeper:
         logger.info("forgot %d idempotency keys", count)
 
     def sweep_checkpoints(self) -> None:
-        """Delete checkpoints of jobs that have ended."""
+        """Delete checkpoints of jobs that have ended, once it is too late to retry from them."""
         keys = self._tools.storage.keys(checkpoints.PREFIX)
         stored = {checkpoints.job_of(key): key for key in keys}
+        limit = now() - timedelta(hours=self._tools.settings.keep_checkpoints_hours)
+        useless = or_(Job.status == Status.SUCCEEDED, Job.finished_at < limit)
         with reading(self._tools.sessions) as session:
             ended = select(Job.id).where(Job.id.in_(list(stored)), Job.status.in_(TERMINAL))
-            found = session.scalars(ended).all()
+            found = session.scalars(ended.where(useless)).all()
         for job_id in found:
             self._tools.storage.delete(stored[job_id])
 

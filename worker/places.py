@@ -14,7 +14,6 @@ from pathlib import Path
 
 from app.kit.storage import Storage
 
-CHECKPOINT = "checkpoint.safetensors"
 LOCK = ".lock"
 SETTLING_SECONDS = 60.0
 """A directory younger than this may be about to be locked."""

@@ -53,6 +53,10 @@ class Settlement:
             return self._fail(outcome)
         if outcome.verdict is Verdict.CANCELLED:
             return self._record(leases.cancelled, Status.CANCELLED)
+        if outcome.verdict is Verdict.PAUSED:
+            return self._persist(lambda session: leases.stop(session, self._lease, Status.PAUSED))
+        if outcome.verdict is Verdict.EXPIRED:
+            return self._persist(lambda session: leases.stop(session, self._lease, Status.EXPIRED))
         if outcome.verdict is Verdict.PREEMPTED:
             return self._hand_over()
         if outcome.verdict is Verdict.BROKEN:
@@ -120,7 +124,6 @@ class Settlement:
             lambda session: leases.release(
                 session,
                 lease,
-                settings.queue,
                 max_attempts=settings.max_attempts,
                 reason=outcome.detail,
                 pause_seconds=settings.retry_seconds * 4 ** (lease.attempt - 1),
@@ -130,8 +133,7 @@ class Settlement:
         return status
 
     def _hand_over(self) -> Status | None:
-        queue = self._tools.settings.queue
-        status = self._persist(lambda session: leases.hand_over(session, self._lease, queue))
+        status = self._persist(lambda session: leases.hand_over(session, self._lease))
         self._call_the_next()
         return status
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from app.jobs import leases, repository
 from app.jobs.leases import Lease, Wanted
-from app.jobs.states import TERMINAL
+from app.jobs.states import Status
 from app.kit import outbox
 from app.kit.db import reading, unit_of_work
 from app.models import Dataset
@@ -21,7 +21,7 @@ from app.settings import Settings
 from dcpi_core.spec.errors import CheckpointError, DatasetUnavailable, NotFound
 from dcpi_core.spec.job import JobSpec
 from worker import shutdown
-from worker.attempt import Attempt, Outcome, Patience, Verdict
+from worker.attempt import STOPPED_BEFORE_THE_END, Attempt, Outcome, Patience, Verdict
 from worker.checkpoints import Checkpoint
 from worker.child import Child
 from worker.journal import Journal
@@ -100,8 +100,8 @@ class Supervisor:
         status = Settlement(self._tools, lease, self._stop).settle(outcome)
         now = status or "somebody else's"
         logger.info("job %s: %s, now %s %s", lease.job_id, outcome.verdict, now, outcome.detail)
-        if status in TERMINAL:
-            checkpoint.delete()
+        if status is Status.SUCCEEDED:
+            checkpoint.delete()  # otherwise a retry may go on from it
 
     def _attempt(
         self, lease: Lease, pulse: Pulse, workspace: Path, checkpoint: Checkpoint
@@ -116,7 +116,7 @@ class Supervisor:
         with checkpoint:
             attempt = Attempt(child, journal, lambda: pulse.wanted, self._stop, self._patience)
             outcome = attempt.follow()
-        if outcome.verdict in (Verdict.PREEMPTED, Verdict.BROKEN):
+        if outcome.verdict in STOPPED_BEFORE_THE_END:
             checkpoint.try_to_store()
         return outcome
 

@@ -53,6 +53,7 @@ class JobRead(BaseModel):
     progress: JobProgress | None
     attempt: int
     queue_ahead: int | None = Field(description="queued jobs before this one")
+    deadline_at: datetime | None = Field(description="when the job expires unless it is done")
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -61,6 +62,12 @@ class JobRead(BaseModel):
     result: JobResult | None
     error: JobError | None
     urls: dict[str, str]
+
+
+class JobRetried(JobRead):
+    """A job that was queued again."""
+
+    starts_from: Literal["checkpoint", "beginning"]
 
 
 class EventRead(BaseModel):
@@ -97,6 +104,7 @@ def read_job(job: Job, queue_ahead: int | None = None) -> JobRead:
         progress=progress,
         attempt=job.attempt,
         queue_ahead=queue_ahead,
+        deadline_at=job.deadline_at,
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
@@ -117,7 +125,8 @@ def read_event(event: JobEvent) -> EventRead:
 
 def _urls(job: Job) -> dict[str, str]:
     own = f"/v1/jobs/{job.id}"
-    urls = {"self": own, "events": f"{own}/events", "cancel": f"{own}/cancel"}
+    urls = {"self": own, "events": f"{own}/events"}
+    urls |= {verb: f"{own}/{verb}" for verb in ("cancel", "pause", "resume", "retry")}
     if job.condensed_id is not None:
         urls["result"] = f"/v1/condensed/{job.condensed_id}"
     return urls

@@ -1,4 +1,4 @@
-"""Rules about jobs: what is accepted, what cancelling means."""
+"""Rules about jobs: what is accepted, and how jobs are found and shown."""
 
 from datetime import datetime
 from typing import Any
@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.datasets import service as datasets
 from app.jobs import repository
+from app.jobs.control import deadline_of
 from app.jobs.events import STATUS, append_event, events_after
 from app.jobs.schemas import JobRead, read_event, read_job
 from app.jobs.states import TERMINAL, Status
@@ -18,7 +19,7 @@ from app.models import Job
 from app.settings import Settings
 from dcpi_core.spec.errors import BudgetError, FieldProblem
 from dcpi_core.spec.estimate import Estimate, estimate
-from dcpi_core.spec.job import NO_PRIVILEGED, JobRequest, JobSpec
+from dcpi_core.spec.job import NO_PRIVILEGED, JobRequest, JobSpec, JobSubmission
 from dcpi_core.spec.resolve import resolve
 
 
@@ -48,7 +49,7 @@ def estimate_request(session: Session, settings: Settings, request: JobRequest) 
     return estimate(resolve_request(session, settings, request)[0])
 
 
-def create(session: Session, settings: Settings, request: JobRequest) -> Job:
+def create(session: Session, settings: Settings, request: JobSubmission) -> Job:
     """Accept a job: its row, its first event and its message, in one transaction."""
     spec, dataset_id = resolve_request(session, settings, request)
     moment = now()
@@ -68,11 +69,14 @@ def create(session: Session, settings: Settings, request: JobRequest) -> Job:
         estimate=estimate(spec).model_dump(mode="json"),
         created_at=moment,
         queued_at=moment,
+        queue=settings.queue,
+        deadline_seconds=request.deadline_seconds,
+        deadline_at=deadline_of(request.deadline_seconds),
     )
     session.add(job)
     session.flush()
     append_event(session, job.id, STATUS, {"status": Status.QUEUED})
-    outbox.ring(session, job.id, settings.queue)
+    outbox.ring(session, job.id, job.queue)
     return job
 
 
@@ -99,22 +103,6 @@ def history(session: Session, job_id: str, after: int, limit: int) -> dict[str, 
         "last_id": str(shown[-1].id) if shown else None,
         "has_more": len(rows) > limit,
     }
-
-
-def cancel(session: Session, job_id: str) -> Job:
-    """Ask for the end of a job; a job that has ended stays as it is."""
-    job = repository.get(session, job_id, lock=True)
-    after = {Status.QUEUED: Status.CANCELLED, Status.RUNNING: Status.CANCELLING}.get(
-        Status(job.status)
-    )
-    if after is not None:
-        job.status = after
-        if after is Status.CANCELLED:
-            job.finished_at = now()
-        session.flush()
-        append_event(session, job_id, STATUS, {"status": after})
-        session.refresh(job)
-    return job
 
 
 def show(session: Session, job: Job) -> JobRead:

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from app.jobs import repository, service
+from app.jobs import control, repository, service
 from app.jobs.events import events_after
 from app.kit.broker import Bell
 from app.kit.db import unit_of_work
 from app.migrate import upgrade
 from app.models import Condensed, Job, JobEvent, OutboxMessage
 from app.settings import Settings
-from dcpi_core.spec.job import JobRequest
+from dcpi_core.spec.job import JobSubmission
 from dcpi_core.spec.report import Arm, ByteCount, Environment, Report
 from worker.attempt import Patience
 from worker.supervisor import Supervisor
@@ -81,7 +81,7 @@ class Desk:
         self.stop = threading.Event()
 
     def submit(self, **changes) -> str:
-        request = JobRequest.model_validate(REQUEST | changes)
+        request = JobSubmission.model_validate(REQUEST | changes)
         with unit_of_work(self.tools.sessions) as session:
             job = service.create(session, self.tools.settings, request)
             session.query(OutboxMessage).delete()
@@ -109,7 +109,7 @@ class Desk:
             act(session)
 
     def cancel(self, job_id: str) -> None:
-        self.change(lambda session: service.cancel(session, job_id))
+        self.change(lambda session: control.cancel(session, job_id))
 
     def job(self, job_id: str) -> Job:
         with unit_of_work(self.tools.sessions) as session:
