@@ -1,6 +1,6 @@
 """The Celery application: ``celery --app worker.celery_app worker --pool threads --concurrency 1``.
 
-Messages only name a job; SQL decides whether it runs (``app.jobs.leases``). So a message is
+Messages only ring; SQL decides which job runs (``app.jobs.picking``). So a message is
 acknowledged before the work begins: one that is acknowledged late would be delivered again, and
 run again, while a long job still runs. What an early acknowledgement loses, the leases bring back.
 """

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from app.jobs import leases, repository
+from app.jobs import picking, repository
 from app.jobs.leases import Lease, Wanted
 from app.jobs.states import Status
 from app.kit import outbox
@@ -41,7 +41,7 @@ def runner_command(settings: Settings) -> list[str]:
 
 
 class Supervisor:
-    """Runs jobs, one per call of ``run``.
+    """Runs jobs, at most one per call of ``run``.
 
     Args:
         tools: settings and connections.
@@ -64,16 +64,22 @@ class Supervisor:
         self._places = Places(tools.settings.home)
 
     def run(self, job_id: str) -> None:
-        """Run the job if it is queued; otherwise do nothing, however often it was rung for."""
+        """Run a job of the queue that this one was submitted to, whichever has its turn.
+
+        There are at least as many messages as queued jobs, so none is forgotten; a message too
+        many finds nothing to do.
+        """
         if self._stop.is_set():
             return self._pass_on(job_id)
         settings = self._tools.settings
         with unit_of_work(self._tools.sessions) as session:
-            lease = leases.claim(session, job_id, socket.gethostname(), settings.lease_seconds)
+            queue = repository.queue_of(session, job_id) or settings.queue
+            worker = socket.gethostname()
+            lease = picking.claim_next(session, queue, worker, settings.lease_seconds)
         if lease is None:
-            logger.info("job %s is not queued", job_id)
+            logger.info("rung for job %s, but nothing waits on queue %s", job_id, queue)
             return None
-        logger.info("job %s: attempt %d begins", job_id, lease.attempt)
+        logger.info("job %s: attempt %d begins", lease.job_id, lease.attempt)
         with (
             Pulse(self._tools.sessions, lease, settings.heartbeat_seconds) as pulse,
             self._places.workspace(lease.token) as workspace,

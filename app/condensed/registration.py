@@ -42,6 +42,7 @@ def describe_bundle(job: Job, directory: Path) -> Condensed:
         report=report.model_dump(mode="json"),
         headline=headline,
         files=files,
+        code_version=report.environment.dcpi,
         created_at=now(),
     )
 

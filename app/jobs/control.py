@@ -95,7 +95,7 @@ def deadline_of(seconds: int | None) -> datetime | None:
 
 def _queue(session: Session, job: Job, reason: str, **told: Any) -> None:
     job.queued_at = now()
-    job.ring_at = None
+    job.ring_at = job.not_before = None
     outbox.ring(session, job.id, job.queue)
     _move(session, job, Status.QUEUED, reason=reason, **told)
 

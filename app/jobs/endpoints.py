@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Depends, Header, Path, Query, Response
 from pydantic import AfterValidator, BeforeValidator
 
-from app.jobs import checkpoints, control, service
+from app.jobs import checkpoints, control, polling, service
 from app.jobs.schemas import EventRead, JobRead, JobRetried
 from app.jobs.states import Status
 from app.jobs.stream import MEDIA_TYPE, EventStream
@@ -164,9 +164,18 @@ def list_jobs(
     responses=documented(404, 422),
     summary="Get a job",
 )
-def get_job(job_id: JobId, session: SessionDep) -> Any:
-    """The job, how far it is, and where its result is."""
-    return service.get(session, job_id)
+async def get_job(
+    job_id: JobId,
+    state: StateDep,
+    wait: Annotated[
+        int, Query(ge=0, le=polling.LONGEST_SECONDS, description="seconds; answer at the job's end")
+    ] = 0,
+) -> Any:
+    """The job, how far it is, and where its result is.
+
+    With `wait` the answer comes as soon as the job has ended, at the latest after so many seconds.
+    """
+    return await polling.look(state, job_id, wait)
 
 
 @router.post(

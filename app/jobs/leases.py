@@ -50,6 +50,7 @@ def claim(session: Session, job_id: str, owner: str, seconds: float) -> Lease | 
         .where(Job.id == job_id, Job.status == Status.QUEUED)
         .values(
             status=Status.RUNNING,
+            claimed_at=moment,
             attempt=Job.attempt + 1,
             started_at=case((Job.started_at.is_(None), moment), else_=Job.started_at),
             lease_owner=owner,
@@ -200,9 +201,9 @@ def _give_up(
         job.error_detail = f"{reason}; given up after {job.attempt} attempts"
     if status is Status.QUEUED:
         job.queued_at = now()
-        job.ring_at = None
+        job.ring_at = job.not_before = None
         if pause_seconds:
-            job.ring_at = job.queued_at + timedelta(seconds=pause_seconds)
+            job.ring_at = job.not_before = job.queued_at + timedelta(seconds=pause_seconds)
         else:
             outbox.ring(session, job.id, job.queue)
     return _let_go(session, job, status, reason)

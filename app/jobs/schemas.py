@@ -7,7 +7,10 @@ from pydantic import BaseModel, Field
 
 from app.jobs.states import Status
 from app.models import Job, JobEvent
-from dcpi_core.spec.job import JobSpec
+from dcpi_core.spec.job import JobSpec, Priority
+
+RANKS: dict[Priority, int] = {"low": -1, "normal": 0, "high": 1}
+NAMES_OF_RANKS = {rank: name for name, rank in RANKS.items()}
 
 
 class JobProgress(BaseModel):
@@ -52,7 +55,9 @@ class JobRead(BaseModel):
     phase: str | None
     progress: JobProgress | None
     attempt: int
-    queue_ahead: int | None = Field(description="queued jobs before this one")
+    queue_ahead: int | None = Field(description="your queued jobs before this one")
+    priority: Priority
+    cached: bool = Field(description="the result is that of an earlier job with the same spec")
     deadline_at: datetime | None = Field(description="when the job expires unless it is done")
     created_at: datetime
     started_at: datetime | None
@@ -104,6 +109,8 @@ def read_job(job: Job, queue_ahead: int | None = None) -> JobRead:
         progress=progress,
         attempt=job.attempt,
         queue_ahead=queue_ahead,
+        priority=NAMES_OF_RANKS[job.priority],
+        cached=job.cached,
         deadline_at=job.deadline_at,
         created_at=job.created_at,
         started_at=job.started_at,

@@ -9,14 +9,16 @@ from app.datasets import service as datasets
 from app.jobs import repository
 from app.jobs.control import deadline_of
 from app.jobs.events import STATUS, append_event, events_after
-from app.jobs.schemas import JobRead, read_event, read_job
+from app.jobs.picking import EVERYBODY, ahead_of
+from app.jobs.schemas import RANKS, JobRead, read_event, read_job
 from app.jobs.states import TERMINAL, Status
 from app.kit import outbox
 from app.kit.clock import now
 from app.kit.ids import new_id
 from app.kit.pages import PageQuery
-from app.models import Job
+from app.models import Condensed, Job
 from app.settings import Settings
+from dcpi_core import __version__
 from dcpi_core.spec.errors import BudgetError, FieldProblem
 from dcpi_core.spec.estimate import Estimate, estimate
 from dcpi_core.spec.job import NO_PRIVILEGED, JobRequest, JobSpec, JobSubmission
@@ -49,8 +51,13 @@ def estimate_request(session: Session, settings: Settings, request: JobRequest) 
     return estimate(resolve_request(session, settings, request)[0])
 
 
-def create(session: Session, settings: Settings, request: JobSubmission) -> Job:
-    """Accept a job: its row, its first event and its message, in one transaction."""
+def create(
+    session: Session, settings: Settings, request: JobSubmission, owner_key: str = EVERYBODY
+) -> Job:
+    """Accept a job: its row, its first event and its message, in one transaction.
+
+    A job whose spec has been computed before is answered with that result, unless it asks not to.
+    """
     spec, dataset_id = resolve_request(session, settings, request)
     moment = now()
     job = Job(
@@ -69,15 +76,37 @@ def create(session: Session, settings: Settings, request: JobSubmission) -> Job:
         estimate=estimate(spec).model_dump(mode="json"),
         created_at=moment,
         queued_at=moment,
+        owner_key=owner_key,
+        priority=RANKS[request.priority],
         queue=settings.queue,
         deadline_seconds=request.deadline_seconds,
         deadline_at=deadline_of(request.deadline_seconds),
     )
+    twin = None
+    if request.cache == "reuse":
+        twin = repository.twin_of(session, owner_key, job.spec_digest, __version__)
+    if twin is None:
+        _queue(session, job)
+    else:
+        _answer_at_once(session, job, twin)
+    return job
+
+
+def _queue(session: Session, job: Job) -> None:
     session.add(job)
     session.flush()
     append_event(session, job.id, STATUS, {"status": Status.QUEUED})
     outbox.ring(session, job.id, job.queue)
-    return job
+
+
+def _answer_at_once(session: Session, job: Job, twin: Condensed) -> None:
+    job.status, job.cached = Status.SUCCEEDED, True
+    job.finished_at, job.deadline_at = job.created_at, None
+    job.condensed_id, job.headline = twin.id, twin.headline
+    session.add(job)
+    session.flush()
+    told = {"status": Status.SUCCEEDED, "cached": True, "condensed_id": twin.id}
+    append_event(session, job.id, STATUS, told)
 
 
 def find(
@@ -108,7 +137,7 @@ def history(session: Session, job_id: str, after: int, limit: int) -> dict[str, 
 def show(session: Session, job: Job) -> JobRead:
     """The job as it is shown, with its place in the queue."""
     queued = job.status == Status.QUEUED
-    return read_job(job, repository.ahead_of(session, job) if queued else None)
+    return read_job(job, ahead_of(session, job) if queued else None)
 
 
 def has_ended(job: Job) -> bool:

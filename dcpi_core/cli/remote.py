@@ -38,6 +38,13 @@ def submit(
         int | None,
         typer.Option("--deadline", help="seconds until the job expires", show_default=False),
     ] = None,
+    priority: Annotated[
+        str | None,
+        typer.Option("--priority", help="low, normal or high, among your own", show_default=False),
+    ] = None,
+    recompute: Annotated[
+        bool, typer.Option("--recompute", help="even if an equal job was computed before")
+    ] = False,
     server: Server = LOCAL,
     api_key: ApiKey = None,
     out: Annotated[
@@ -53,7 +60,11 @@ def submit(
     asked = asking.Asked(
         spec, dataset, fraction, images_per_class, method, pi, network, seed, settings
     )
-    treatment = {"deadline_seconds": deadline}
+    treatment = {
+        "deadline_seconds": deadline,
+        "priority": priority,
+        "cache": "ignore" if recompute else None,
+    }
     with Client(server, api_key=api_key) as client:
         # Refuse before uploading.
         asking.read_submission(asked, "upload" if archive else None, treatment)

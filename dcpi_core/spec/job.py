@@ -88,6 +88,10 @@ class JobRequest(Record):
     options: RequestOptions = Field(default_factory=RequestOptions)
 
 
+Priority = Literal["low", "normal", "high"]
+CachePolicy = Literal["reuse", "ignore"]
+
+
 class JobSubmission(JobRequest):
     """A job for a service: what is asked for, and how the service should treat it.
 
@@ -99,6 +103,14 @@ class JobSubmission(JobRequest):
         ge=1,
         le=MAX_DEADLINE_SECONDS,
         description="counted from the submission; a job that is not done by then is expired",
+    )
+    priority: Priority = Field(
+        "normal", description="order among your own queued jobs; other owners take their turns"
+    )
+    cache: CachePolicy = Field(
+        "reuse",
+        description="reuse: the result of an earlier job with the same resolved spec, computed by "
+        "the same version, is the answer at once; ignore: compute again",
     )
 
 

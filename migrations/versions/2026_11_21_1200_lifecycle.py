@@ -1,4 +1,4 @@
-"""Life of jobs: queue and deadline of each."""
+"""Life of jobs: owner, priority, queue and deadline of each, and what computed a result."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,17 +8,42 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+FALSE = sa.false()
+ADDED_TO_JOBS = (
+    "queue",
+    "owner_key",
+    "priority",
+    "cached",
+    "not_before",
+    "claimed_at",
+    "deadline_seconds",
+    "deadline_at",
+)
+
 
 def upgrade() -> None:
     with op.batch_alter_table("jobs") as table:
         # Until now every job was on the queue of the settings, whose default this is.
         table.add_column(sa.Column("queue", sa.String(64), nullable=False, server_default="gpu"))
+        table.add_column(sa.Column("owner_key", sa.String(40), nullable=False, server_default=""))
+        table.add_column(sa.Column("priority", sa.Integer(), nullable=False, server_default="0"))
+        table.add_column(sa.Column("cached", sa.Boolean(), nullable=False, server_default=FALSE))
+        table.add_column(sa.Column("not_before", sa.DateTime(timezone=True), nullable=True))
+        table.add_column(sa.Column("claimed_at", sa.DateTime(timezone=True), nullable=True))
         table.add_column(sa.Column("deadline_seconds", sa.Integer(), nullable=True))
         table.add_column(sa.Column("deadline_at", sa.DateTime(timezone=True), nullable=True))
+        table.create_index(table.f("ix_jobs_owner_key_claimed_at"), ["owner_key", "claimed_at"])
+    with op.batch_alter_table("condensed") as table:
+        # Unknown for what exists: it is not handed out again for an equal spec.
+        table.add_column(
+            sa.Column("code_version", sa.String(40), nullable=False, server_default="")
+        )
 
 
 def downgrade() -> None:
     with op.batch_alter_table("jobs") as table:
-        table.drop_column("deadline_at")
-        table.drop_column("deadline_seconds")
-        table.drop_column("queue")
+        table.drop_index(table.f("ix_jobs_owner_key_claimed_at"))
+        for name in ADDED_TO_JOBS:
+            table.drop_column(name)
+    with op.batch_alter_table("condensed") as table:
+        table.drop_column("code_version")

@@ -22,6 +22,7 @@ from worker.watchdog import signal_group
 
 TAG = "DCPI_TEST_TAG"
 TINY = {
+    "cache": "ignore",
     "dataset": "digits",
     "images_per_class": 1,
     "base_method": "dc",
@@ -33,6 +34,7 @@ TINY = {
     },
 }
 TINIEST = {
+    "cache": "ignore",
     "dataset": "digits",
     "images_per_class": 1,
     "base_method": "random",
