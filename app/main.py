@@ -22,6 +22,7 @@ from app.kit.db import build_engine, build_sessions
 from app.kit.ids import new_id
 from app.kit.relay import Relay
 from app.kit.storage import open_storage
+from app.removal import endpoints as removal
 from app.settings import Settings
 from dcpi_core import __version__
 
@@ -54,7 +55,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.dcpi = AppState(settings, engine, sessions, storage, bell, relay, streams)
     problems.install(app)
     app.add_middleware(_NamedRequests)
-    for part in (jobs, datasets, condensed, catalog, health, docs):
+    for part in (jobs, datasets, condensed, removal, catalog, health, docs):
         app.include_router(part.router)
     app.add_api_route("/", _home, include_in_schema=False)
     return app

@@ -47,6 +47,9 @@ class Settings(BaseSettings):
     keep_checkpoints_hours: float = Field(
         72.0, ge=0, description="a job that ended without a result may go on from its checkpoint"
     )
+    retention_days: float | None = Field(
+        None, gt=0, description="ended jobs and their results are deleted; default: never"
+    )
     stall_seconds: float = Field(1800.0, gt=0, description="silent work is stopped after so long")
 
     @field_validator("s3_access_key_id", "s3_secret_access_key", mode="before")

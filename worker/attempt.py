@@ -10,11 +10,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from app.jobs.leases import Wanted
-from dcpi_core.spec.errors import CheckpointError
+from dcpi_core.spec.errors import OUT_OF_MEMORY, CheckpointError
 from worker.child import Child
 from worker.journal import Journal
 from worker.protocol import (
-    OUT_OF_MEMORY,
     DoneLine,
     ErrorLine,
     Exit,
@@ -191,7 +190,8 @@ class Attempt:
 
     @staticmethod
     def _fault(error: ErrorLine) -> Outcome:
-        # The job has no hand in its checkpoint: without it, the work begins again.
-        own = error.code != CheckpointError.code
+        # The job has no hand in its checkpoint: without it, the work begins again. What wanted too
+        # much memory is tried again in smaller pieces.
+        own = error.code not in (CheckpointError.code, OUT_OF_MEMORY)
         verdict = Verdict.FAILED if own else Verdict.BROKEN
         return Outcome(verdict, code=error.code, detail=error.detail)

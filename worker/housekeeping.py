@@ -15,10 +15,11 @@ from sqlalchemy import or_, select
 from app.datasets import uploads
 from app.jobs import checkpoints, leases
 from app.jobs.states import TERMINAL, Status
-from app.kit import idempotency, outbox
+from app.kit import erasure, idempotency, outbox
 from app.kit.clock import now
 from app.kit.db import reading, unit_of_work
-from app.models import Job
+from app.models import Dataset, Job
+from app.removal import service as removal
 from app.settings import Settings
 from worker import shutdown
 from worker.places import Places
@@ -46,10 +47,11 @@ class Housekeeper:
 
     def round(self) -> None:
         """One round; the sweeping only once in a while."""
-        duties = [self.reap, self.expire, self.remind, self.relay]
+        duties = [self.reap, self.expire, self.remind, self.relay, self.erase]
         if time.monotonic() - self._swept_at >= SWEEP_SECONDS:
             self._swept_at = time.monotonic()
             duties += [self.sweep_places, self.sweep_checkpoints, self.sweep_keys]
+            duties += [self.sweep_cache, self.sweep_old]
         _do(duties)
 
     def reap(self) -> None:
@@ -71,6 +73,26 @@ class Housekeeper:
     def relay(self) -> None:
         """Send what waits in the outbox."""
         outbox.relay(self._tools.sessions, self._tools.bell)
+
+    def erase(self) -> None:
+        """Delete the objects of what was deleted."""
+        erasure.carry_out(self._tools.sessions, self._tools.storage)
+
+    def sweep_old(self) -> None:
+        """Delete jobs that ended too long ago, if the settings say when that is."""
+        days = self._tools.settings.retention_days
+        if days is None:
+            return
+        with unit_of_work(self._tools.sessions) as session:
+            for job_id in removal.delete_old(session, days):
+                logger.info("job %s: deleted after %g days", job_id, days)
+
+    def sweep_cache(self) -> None:
+        """Delete this machine's copies of datasets that were deleted."""
+        with reading(self._tools.sessions) as session:
+            keys = session.scalars(select(Dataset.storage_key)).all()
+        for path in self._places.drop_cached(keys):
+            logger.info("deleted %s", path)
 
     def sweep_places(self) -> None:
         """Delete cached datasets beyond the limit and what killed processes left."""

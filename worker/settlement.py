@@ -22,8 +22,8 @@ from app.jobs.states import Status
 from app.kit import outbox
 from app.kit.db import SessionFactory, reading, unit_of_work
 from app.models import Condensed, Job
+from dcpi_core.spec.errors import OUT_OF_MEMORY
 from worker.attempt import Outcome, Verdict
-from worker.protocol import OUT_OF_MEMORY
 from worker.tools import Tools
 
 logger = logging.getLogger(__name__)
@@ -118,15 +118,19 @@ class Settlement:
         settings, lease = self._tools.settings, self._lease
         if outcome.code == OUT_OF_MEMORY and lease.attempt >= settings.max_attempts:
             # Not the machines' bad luck any more: say what the job could do about it.
-            detail = f"{outcome.detail}, {lease.attempt} times; use a smaller batch or budget"
+            detail = f"{outcome.detail}, in {lease.attempt} attempts, each with smaller pieces"
             return self._fail(Outcome(Verdict.FAILED, code=outcome.code, detail=detail))
+        # More time would not help where memory was wanting: the next attempt is a smaller one.
+        recovery = settings.retry_seconds * 4 ** (lease.attempt - 1)
+        pause = 0.0 if outcome.code == OUT_OF_MEMORY else recovery
         status = self._persist(
             lambda session: leases.release(
                 session,
                 lease,
                 max_attempts=settings.max_attempts,
                 reason=outcome.detail,
-                pause_seconds=settings.retry_seconds * 4 ** (lease.attempt - 1),
+                code=outcome.code,
+                pause_seconds=pause,
             )
         )
         self._call_the_next()

@@ -132,6 +132,7 @@ class Supervisor:
             upload = session.get(Dataset, job.dataset_id) if job.dataset_id else None
         return Order(
             spec=JobSpec.model_validate(job.spec),
+            shrink=job.shrink,
             workspace=workspace,
             assets=self._places.assets,
             data_root=self._tools.settings.data_root,

@@ -6,9 +6,14 @@ PREFIX = "checkpoints"
 FILE = "checkpoint.safetensors"
 
 
+def folder_of(job_id: str) -> str:
+    """Below which everything about a job's checkpoint is stored."""
+    return f"{PREFIX}/{job_id}"
+
+
 def key_of(job_id: str) -> str:
     """Where the checkpoint of a job is stored."""
-    return f"{PREFIX}/{job_id}/{FILE}"
+    return f"{folder_of(job_id)}/{FILE}"
 
 
 def job_of(key: str) -> str:

@@ -15,6 +15,7 @@ from app.jobs.states import RETRIED, TERMINAL, Status, allowed_before
 from app.kit import outbox
 from app.kit.clock import now
 from app.models import Job
+from dcpi_core.spec.catalog import load_catalog
 from dcpi_core.spec.errors import Conflict
 
 
@@ -72,11 +73,13 @@ def retry(session: Session, job_id: str, *, from_checkpoint: bool) -> Job:
         from_checkpoint: whether a checkpoint was found; told in the job's events.
 
     Raises:
-        Conflict: the job succeeded, is paused, or is being stopped.
+        Conflict: the job succeeded, is paused or being stopped, or its dataset was deleted.
     """
     job = repository.get(session, job_id, lock=True)
     status = Status(job.status)
     if status in RETRIED:
+        if job.dataset_id is None and job.dataset not in load_catalog().datasets:
+            raise Conflict(f"the dataset {job.dataset!r} of this job was deleted")
         job.attempt = 0
         job.deadline_at = deadline_of(job.deadline_seconds)
         job.finished_at = job.error_code = job.error_detail = None

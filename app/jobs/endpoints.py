@@ -7,7 +7,7 @@ from fastapi import APIRouter, Body, Depends, Header, Path, Query, Response
 from pydantic import AfterValidator, BeforeValidator
 
 from app.jobs import checkpoints, control, polling, service
-from app.jobs.schemas import EventRead, JobRead, JobRetried
+from app.jobs.schemas import AttemptRead, EventRead, JobRead, JobRetried
 from app.jobs.states import Status
 from app.jobs.stream import MEDIA_TYPE, EventStream
 from app.kit.app_state import SessionDep, StateDep
@@ -234,6 +234,18 @@ def retry_job(job_id: JobId, session: SessionDep, state: StateDep) -> Any:
     job = control.retry(session, job_id, from_checkpoint=found)
     start = "checkpoint" if found else "beginning"
     return JobRetried(**service.show(session, job).model_dump(), starts_from=start)
+
+
+@router.get(
+    "/{job_id}/attempts",
+    operation_id="listJobAttempts",
+    response_model=Page[AttemptRead],
+    responses=documented(404, 422),
+    summary="Who worked on a job, and why each attempt ended",
+)
+def list_job_attempts(job_id: JobId, session: SessionDep) -> Any:
+    """All attempts, oldest first; one that ran out of memory is followed by a smaller one."""
+    return service.attempts_at(session, job_id)
 
 
 @router.get(

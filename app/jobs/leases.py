@@ -12,14 +12,17 @@ from typing import Any
 from sqlalchemy import case, select, update
 from sqlalchemy.orm import Session
 
+from app.jobs import attempts
 from app.jobs.events import STATUS, append_event
 from app.jobs.states import LEASED, TERMINAL, WAITING, Status, allowed_before
 from app.kit import outbox
 from app.kit.clock import now
 from app.kit.ids import new_id
 from app.models import Condensed, Job
+from dcpi_core.spec.errors import OUT_OF_MEMORY
 
 BATCH = 100
+WORKER_ERROR = "worker_error"
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,14 @@ class Lease:
     token: str
     attempt: int
     seconds: float
+
+
+@dataclass(frozen=True)
+class Why:
+    """Why an attempt ended before the work did: a stable code and a sentence."""
+
+    code: str | None
+    reason: str | None
 
 
 class Wanted(StrEnum):
@@ -61,6 +72,7 @@ def claim(session: Session, job_id: str, owner: str, seconds: float) -> Lease | 
     ).scalar_one_or_none()
     if attempt is None:
         return None
+    attempts.begin(session, job_id, owner)
     append_event(session, job_id, STATUS, {"status": Status.RUNNING, "attempt": attempt})
     return Lease(job_id, token, attempt, seconds)
 
@@ -138,9 +150,12 @@ def release(
     *,
     max_attempts: int,
     reason: str,
+    code: str = WORKER_ERROR,
     pause_seconds: float = 0.0,
 ) -> Status | None:
     """Give the job back: to the queue, or to nobody after too many attempts; None if lost.
+
+    A job that wanted more memory than there was is made smaller for its next attempt.
 
     A job that was being cancelled or paused is so now. Workers are called after ``pause_seconds``,
     so that whatever is broken gets time to recover before the attempts are used up.
@@ -148,7 +163,9 @@ def release(
     job = session.scalar(select(Job).where(*_held(lease)).with_for_update())
     if job is None:
         return None
-    return _give_up(session, job, max_attempts, reason, pause_seconds)
+    if code == OUT_OF_MEMORY:
+        job.shrink += 1
+    return _give_up(session, job, max_attempts, Why(code, reason), pause_seconds)
 
 
 def hand_over(session: Session, lease: Lease) -> Status | None:
@@ -157,7 +174,7 @@ def hand_over(session: Session, lease: Lease) -> Status | None:
     if job is None:
         return None
     job.attempt -= 1
-    return _give_up(session, job, job.attempt + 1, "worker shut down")
+    return _give_up(session, job, job.attempt + 1, Why("worker_shutdown", "worker shut down"))
 
 
 def reap(session: Session, max_attempts: int) -> list[str]:
@@ -165,7 +182,7 @@ def reap(session: Session, max_attempts: int) -> list[str]:
     expired = select(Job).where(Job.status.in_(LEASED), Job.lease_expires_at < now())
     jobs = session.scalars(expired.with_for_update(skip_locked=True)).all()
     for job in jobs:
-        _give_up(session, job, max_attempts, "worker was lost")
+        _give_up(session, job, max_attempts, Why("worker_lost", "worker was lost"))
     return [job.id for job in jobs]
 
 
@@ -182,6 +199,9 @@ def _end(session: Session, lease: Lease, status: Status, values: dict[str, Any])
     ).scalar_one_or_none()
     if found is None:
         return False
+    attempts.end(
+        session, lease.job_id, status, values.get("error_code"), values.get("error_detail")
+    )
     shown = {name: value for name, value in values.items() if name != "headline"}
     append_event(session, lease.job_id, STATUS, {"status": status, **shown})
     return True
@@ -191,14 +211,14 @@ def _give_up(
     session: Session,
     job: Job,
     max_attempts: int,
-    reason: str,
+    why: Why,
     pause_seconds: float = 0.0,
 ) -> Status:
     status = _instead(job, Status.QUEUED)
     if status is Status.QUEUED and job.attempt >= max_attempts:
         status = Status.CRASHED
         job.error_code = "attempts_exhausted"
-        job.error_detail = f"{reason}; given up after {job.attempt} attempts"
+        job.error_detail = f"{why.reason}; given up after {job.attempt} attempts"
     if status is Status.QUEUED:
         job.queued_at = now()
         job.ring_at = job.not_before = None
@@ -206,7 +226,7 @@ def _give_up(
             job.ring_at = job.not_before = job.queued_at + timedelta(seconds=pause_seconds)
         else:
             outbox.ring(session, job.id, job.queue)
-    return _let_go(session, job, status, reason)
+    return _let_go(session, job, status, why)
 
 
 def _instead(job: Job, status: Status) -> Status:
@@ -218,7 +238,7 @@ def _instead(job: Job, status: Status) -> Status:
     return status
 
 
-def _let_go(session: Session, job: Job, status: Status, reason: str | None = None) -> Status:
+def _let_go(session: Session, job: Job, status: Status, why: Why | None = None) -> Status:
     """Nobody works on the job any more, and this is its new state."""
     assert job.status in allowed_before(status)
     job.lease_token = job.lease_owner = job.lease_expires_at = None
@@ -229,6 +249,8 @@ def _let_go(session: Session, job: Job, status: Status, reason: str | None = Non
         job.error_code = "deadline_passed"
         job.error_detail = f"not done within the {job.deadline_seconds} seconds it was given"
     session.flush()
-    told = {"status": status} if reason is None else {"status": status, "reason": reason}
-    append_event(session, job.id, STATUS, told)
+    why = why or Why(job.error_code, job.error_detail)
+    attempts.end(session, job.id, status, why.code, why.reason)
+    told = {"reason": why.reason, "code": why.code} if why.code else {}
+    append_event(session, job.id, STATUS, {"status": status, **told})
     return status

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from app.jobs.states import Status
-from app.models import Job, JobEvent
+from app.models import Attempt, Job, JobEvent
 from dcpi_core.spec.job import JobSpec, Priority
 
 RANKS: dict[Priority, int] = {"low": -1, "normal": 0, "high": 1}
@@ -64,7 +64,7 @@ class JobRead(BaseModel):
     finished_at: datetime | None
     estimate: dict[str, Any]
     spec: JobSpec = Field(description="every default resolved; the same spec gives the same data")
-    result: JobResult | None
+    result: JobResult | None = Field(description="null until there is one, or once it is deleted")
     error: JobError | None
     urls: dict[str, str]
 
@@ -73,6 +73,19 @@ class JobRetried(JobRead):
     """A job that was queued again."""
 
     starts_from: Literal["checkpoint", "beginning"]
+
+
+class AttemptRead(BaseModel):
+    """One worker's attempt at a job."""
+
+    number: int = Field(description="counts from 1, hand-overs and retries included")
+    worker: str
+    shrink: int = Field(description="how often the work was made smaller for want of memory")
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: Status | None = Field(description="the state the job was left in")
+    code: str | None = Field(description="why, as a stable word: out_of_memory, worker_lost, ...")
+    detail: str | None
 
 
 class EventRead(BaseModel):
@@ -121,6 +134,11 @@ def read_job(job: Job, queue_ahead: int | None = None) -> JobRead:
         error=error,
         urls=_urls(job),
     )
+
+
+def read_attempt(attempt: Attempt) -> AttemptRead:
+    """A row as it is shown."""
+    return AttemptRead.model_validate(attempt, from_attributes=True)
 
 
 def read_event(event: JobEvent) -> EventRead:

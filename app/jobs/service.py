@@ -6,11 +6,11 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.datasets import service as datasets
-from app.jobs import repository
+from app.jobs import attempts, repository
 from app.jobs.control import deadline_of
 from app.jobs.events import STATUS, append_event, events_after
 from app.jobs.picking import EVERYBODY, ahead_of
-from app.jobs.schemas import RANKS, JobRead, read_event, read_job
+from app.jobs.schemas import RANKS, JobRead, read_attempt, read_event, read_job
 from app.jobs.states import TERMINAL, Status
 from app.kit import outbox
 from app.kit.clock import now
@@ -119,6 +119,13 @@ def find(
 def get(session: Session, job_id: str) -> JobRead:
     """One job as it is shown; raises NotFound."""
     return show(session, repository.get(session, job_id))
+
+
+def attempts_at(session: Session, job_id: str) -> dict[str, Any]:
+    """Every attempt at the job, oldest first; raises NotFound."""
+    repository.get(session, job_id)
+    found = [read_attempt(row) for row in attempts.of_job(session, job_id)]
+    return {"data": found, "has_more": False}
 
 
 def history(session: Session, job_id: str, after: int, limit: int) -> dict[str, Any]:

@@ -1,9 +1,21 @@
 """All tables."""
 
+from app.models.attempt import Attempt
 from app.models.base import Base
 from app.models.condensed import Condensed
 from app.models.dataset import Dataset
+from app.models.erasure import Erasure
 from app.models.job import Job, JobEvent
 from app.models.outbox import IdempotencyKey, OutboxMessage
 
-__all__ = ["Base", "Condensed", "Dataset", "IdempotencyKey", "Job", "JobEvent", "OutboxMessage"]
+__all__ = [
+    "Attempt",
+    "Base",
+    "Condensed",
+    "Dataset",
+    "Erasure",
+    "IdempotencyKey",
+    "Job",
+    "JobEvent",
+    "OutboxMessage",
+]

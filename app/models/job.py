@@ -14,7 +14,8 @@ class Job(Base):
 
     ``spec`` is the resolved JobSpec, ``pi_types`` its privileged types joined by commas; the lease
     columns say who may write. A queued job is rung for again at ``ring_at`` and not taken before
-    ``not_before``. A ``cached`` one got the result of an earlier job.
+    ``not_before``. ``shrink`` counts how often it wanted more memory than there was. A ``cached``
+    one got the result of an earlier job.
     """
 
     __tablename__ = "jobs"
@@ -38,6 +39,7 @@ class Job(Base):
     estimate: Mapped[dict[str, Any]] = mapped_column(Json)
     progress: Mapped[dict[str, Any] | None] = mapped_column(Json)
     attempt: Mapped[int] = mapped_column(Integer, default=0)
+    shrink: Mapped[int] = mapped_column(Integer, default=0)
     owner_key: Mapped[str] = mapped_column(String(40), default="")
     priority: Mapped[int] = mapped_column(Integer, default=0)
     queue: Mapped[str] = mapped_column(String(64))

@@ -67,6 +67,11 @@ class Collection(Generic[A]):
         """The one with this id or name; raises NotFound."""
         return parse(self._model, self._transport.get(self._at(item)))
 
+    def delete(self, item: str) -> None:
+        """Delete the one with this id or name for good; raises NotFound or Conflict."""
+        path, http = self._at(item), self._transport.http
+        self._transport.send(lambda: http.build_request("DELETE", path))
+
     def _at(self, item: str, *more: str) -> str:
         return "/".join([self._path, _segment(item), *more])
 

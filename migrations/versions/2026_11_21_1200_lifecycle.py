@@ -13,6 +13,7 @@ ADDED_TO_JOBS = (
     "queue",
     "owner_key",
     "priority",
+    "shrink",
     "cached",
     "not_before",
     "claimed_at",
@@ -27,6 +28,7 @@ def upgrade() -> None:
         table.add_column(sa.Column("queue", sa.String(64), nullable=False, server_default="gpu"))
         table.add_column(sa.Column("owner_key", sa.String(40), nullable=False, server_default=""))
         table.add_column(sa.Column("priority", sa.Integer(), nullable=False, server_default="0"))
+        table.add_column(sa.Column("shrink", sa.Integer(), nullable=False, server_default="0"))
         table.add_column(sa.Column("cached", sa.Boolean(), nullable=False, server_default=FALSE))
         table.add_column(sa.Column("not_before", sa.DateTime(timezone=True), nullable=True))
         table.add_column(sa.Column("claimed_at", sa.DateTime(timezone=True), nullable=True))
@@ -38,9 +40,35 @@ def upgrade() -> None:
         table.add_column(
             sa.Column("code_version", sa.String(40), nullable=False, server_default="")
         )
+    op.create_table(
+        "attempts",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("job_id", sa.String(40), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("worker", sa.String(200), nullable=False),
+        sa.Column("shrink", sa.Integer(), nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("outcome", sa.String(16), nullable=True),
+        sa.Column("code", sa.String(64), nullable=True),
+        sa.Column("detail", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_attempts_job_id_jobs")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_attempts")),
+        sa.UniqueConstraint("job_id", "number", name=op.f("uq_attempts_job_id_number")),
+    )
+    op.create_index(op.f("ix_attempts_outcome"), "attempts", ["outcome"])
+    op.create_table(
+        "erasures",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("key", sa.String(200), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_erasures")),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("erasures")
+    op.drop_table("attempts")
     with op.batch_alter_table("jobs") as table:
         table.drop_index(table.f("ix_jobs_owner_key_claimed_at"))
         for name in ADDED_TO_JOBS:

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from app.jobs import control, repository, service
+from app.jobs import attempts, control, repository, service
 from app.jobs.events import events_after
 from app.kit.broker import Bell
 from app.kit.db import unit_of_work
 from app.migrate import upgrade
-from app.models import Condensed, Job, JobEvent, OutboxMessage
+from app.models import Attempt, Condensed, Job, JobEvent, OutboxMessage
 from app.settings import Settings
 from dcpi_core.spec.job import JobSubmission
 from dcpi_core.spec.report import Arm, ByteCount, Environment, Report
@@ -119,6 +119,10 @@ class Desk:
         with unit_of_work(self.tools.sessions) as session:
             found = events_after(session, job_id, 0, 10_000)
         return [event for event in found if kind in (None, event.type)]
+
+    def attempts(self, job_id: str) -> list[Attempt]:
+        with unit_of_work(self.tools.sessions) as session:
+            return attempts.of_job(session, job_id)
 
     def logged(self, job_id: str) -> list[str]:
         return [event.data["message"] for event in self.events(job_id, "log")]

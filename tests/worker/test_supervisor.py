@@ -89,9 +89,33 @@ def test_the_jobs_own_fault_is_final_and_told(desk):
     assert desk.rung() == []
 
 
-def test_want_of_memory_is_the_jobs_fault(desk):
-    job = desk.job(desk.run("memory"))
+@pytest.mark.parametrize("scene", ["memory", "killed"])
+def test_want_of_memory_is_answered_by_a_smaller_attempt(desk, scene):
+    desk.write_bundle()
+    job_id = desk.run(scene)
+    assert (desk.job(job_id).status, desk.rung()) == ("queued", [job_id])
+    desk.run("show shrink", job_id)
+    assert desk.logged(job_id) == ["shrink 1"]
+    assert desk.job(job_id).status == "succeeded"
+    tried = [(row.number, row.shrink, row.outcome, row.code) for row in desk.attempts(job_id)]
+    assert tried == [(1, 0, "queued", "out_of_memory"), (2, 1, "succeeded", None)]
+
+
+def test_a_job_that_is_too_large_at_any_size_has_failed(desk):
+    job_id = desk.run("memory")
+    desk.run("memory", job_id)
+    job = desk.job(job_id)
     assert (job.status, job.error_code) == ("failed", "out_of_memory")
+    assert "smaller" in job.error_detail
+    assert [row.outcome for row in desk.attempts(job_id)] == ["queued", "failed"]
+
+
+def test_only_want_of_memory_makes_a_job_smaller(desk):
+    job_id = desk.run("crash")
+    assert desk.job(job_id).shrink == 0
+    (row,) = desk.attempts(job_id)
+    assert (row.code, row.outcome) == ("worker_error", "queued")
+    assert "ValueError: a bug" in row.detail
 
 
 @pytest.mark.parametrize("scene", ["crash", "killed", "137", "silent exit"])
