@@ -24,6 +24,8 @@ from app.kit.relay import Relay
 from app.kit.storage import open_storage
 from app.removal import endpoints as removal
 from app.settings import Settings
+from app.webhooks import endpoints as webhooks
+from app.webhooks.courier import Courier, sender
 from dcpi_core import __version__
 
 DESCRIPTION = """
@@ -52,10 +54,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     sessions, bell = build_sessions(engine), Bell(settings.broker_url)
     relay = Relay(settings, sessions, bell)
     storage, streams = open_storage(settings), CapacityLimiter(settings.max_streams)
+    app.state.courier = Courier(sessions, sender(settings))
     app.state.dcpi = AppState(settings, engine, sessions, storage, bell, relay, streams)
     problems.install(app)
     app.add_middleware(_NamedRequests)
-    for part in (jobs, datasets, condensed, removal, catalog, health, docs):
+    for part in (jobs, datasets, condensed, removal, webhooks, catalog, health, docs):
         app.include_router(part.router)
     app.add_api_route("/", _home, include_in_schema=False)
     return app
@@ -69,7 +72,9 @@ async def _home() -> RedirectResponse:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state: AppState = app.state.dcpi
     state.relay.start()
+    app.state.courier.start()
     yield
+    app.state.courier.stop()
     state.relay.stop()
     state.engine.dispose()
 

@@ -50,6 +50,9 @@ class Settings(BaseSettings):
     retention_days: float | None = Field(
         None, gt=0, description="ended jobs and their results are deleted; default: never"
     )
+    webhook_allow_private: bool = Field(
+        False, description="webhooks may go to private addresses and by http; for development"
+    )
     stall_seconds: float = Field(1800.0, gt=0, description="silent work is stopped after so long")
 
     @field_validator("s3_access_key_id", "s3_secret_access_key", mode="before")

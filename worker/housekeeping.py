@@ -21,6 +21,7 @@ from app.kit.db import reading, unit_of_work
 from app.models import Dataset, Job
 from app.removal import service as removal
 from app.settings import Settings
+from app.webhooks import service as webhooks
 from worker import shutdown
 from worker.places import Places
 from worker.tools import Tools
@@ -51,7 +52,7 @@ class Housekeeper:
         if time.monotonic() - self._swept_at >= SWEEP_SECONDS:
             self._swept_at = time.monotonic()
             duties += [self.sweep_places, self.sweep_checkpoints, self.sweep_keys]
-            duties += [self.sweep_cache, self.sweep_old]
+            duties += [self.sweep_cache, self.sweep_old, self.sweep_messages]
         _do(duties)
 
     def reap(self) -> None:
@@ -86,6 +87,11 @@ class Housekeeper:
         with unit_of_work(self._tools.sessions) as session:
             for job_id in removal.delete_old(session, days):
                 logger.info("job %s: deleted after %g days", job_id, days)
+
+    def sweep_messages(self) -> None:
+        """Delete the record of webhooks that were settled long ago."""
+        with unit_of_work(self._tools.sessions) as session:
+            webhooks.forget_old(session)
 
     def sweep_cache(self) -> None:
         """Delete this machine's copies of datasets that were deleted."""

@@ -7,6 +7,7 @@ from app.models.dataset import Dataset
 from app.models.erasure import Erasure
 from app.models.job import Job, JobEvent
 from app.models.outbox import IdempotencyKey, OutboxMessage
+from app.models.webhook import WebhookDelivery, WebhookEndpoint
 
 __all__ = [
     "Attempt",
@@ -18,4 +19,6 @@ __all__ = [
     "Job",
     "JobEvent",
     "OutboxMessage",
+    "WebhookDelivery",
+    "WebhookEndpoint",
 ]

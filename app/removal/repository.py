@@ -6,7 +6,15 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from app.jobs.states import TERMINAL
-from app.models import Attempt, Condensed, IdempotencyKey, Job, JobEvent, OutboxMessage
+from app.models import (
+    Attempt,
+    Condensed,
+    IdempotencyKey,
+    Job,
+    JobEvent,
+    OutboxMessage,
+    WebhookDelivery,
+)
 
 
 def result_made_by(session: Session, job_id: str) -> Condensed | None:
@@ -44,8 +52,8 @@ def forget_answers(session: Session, object_id: str) -> None:
 
 
 def delete_history(session: Session, job_id: str) -> None:
-    """Events, attempts and messages of a job."""
-    for table in (JobEvent, Attempt, OutboxMessage):
+    """Events, attempts and messages of a job, those to webhooks included."""
+    for table in (JobEvent, Attempt, OutboxMessage, WebhookDelivery):
         session.execute(delete(table).where(table.job_id == job_id))
 
 

@@ -2,6 +2,9 @@
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql
+
+JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 
 revision = "0002_lifecycle"
 down_revision = "0001"
@@ -64,9 +67,48 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_erasures")),
     )
+    op.create_table(
+        "webhook_endpoints",
+        sa.Column("id", sa.String(40), nullable=False),
+        sa.Column("owner_key", sa.String(40), nullable=False),
+        sa.Column("url", sa.String(2000), nullable=False),
+        sa.Column("events", JSON, nullable=False),
+        sa.Column("secret", sa.String(200), nullable=False),
+        sa.Column("previous_secret", sa.String(200), nullable=True),
+        sa.Column("previous_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("enabled", sa.Boolean(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook_endpoints")),
+    )
+    op.create_index(op.f("ix_webhook_endpoints_owner_key"), "webhook_endpoints", ["owner_key"])
+    op.create_table(
+        "webhook_deliveries",
+        sa.Column("id", sa.String(40), nullable=False),
+        sa.Column("endpoint_id", sa.String(40), nullable=False),
+        sa.Column("job_id", sa.String(40), nullable=False),
+        sa.Column("type", sa.String(40), nullable=False),
+        sa.Column("payload", JSON, nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("next_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("delivered_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("last_status", sa.Integer(), nullable=True),
+        sa.Column("last_error", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["endpoint_id"],
+            ["webhook_endpoints.id"],
+            name=op.f("fk_webhook_deliveries_endpoint_id_webhook_endpoints"),
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook_deliveries")),
+    )
+    for column in ("endpoint_id", "job_id", "next_at"):
+        name = op.f(f"ix_webhook_deliveries_{column}")
+        op.create_index(name, "webhook_deliveries", [column])
 
 
 def downgrade() -> None:
+    op.drop_table("webhook_deliveries")
+    op.drop_table("webhook_endpoints")
     op.drop_table("erasures")
     op.drop_table("attempts")
     with op.batch_alter_table("jobs") as table:
