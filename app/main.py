@@ -15,13 +15,15 @@ from app.catalog import endpoints as catalog
 from app.condensed import endpoints as condensed
 from app.datasets import endpoints as datasets
 from app.jobs import endpoints as jobs
-from app.kit import problems
+from app.kit import logs, problems
 from app.kit.app_state import AppState
 from app.kit.broker import Bell
 from app.kit.db import build_engine, build_sessions
 from app.kit.ids import new_id
 from app.kit.relay import Relay
 from app.kit.storage import open_storage
+from app.kit.watching import WatchedRequests
+from app.metrics import endpoints as metrics
 from app.removal import endpoints as removal
 from app.settings import Settings
 from app.webhooks import endpoints as webhooks
@@ -57,8 +59,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.courier = Courier(sessions, sender(settings))
     app.state.dcpi = AppState(settings, engine, sessions, storage, bell, relay, streams)
     problems.install(app)
+    # The last one added is the outermost: a request has its name before it is watched.
+    app.add_middleware(WatchedRequests, requests=app.state.dcpi.requests)
     app.add_middleware(_NamedRequests)
-    for part in (jobs, datasets, condensed, removal, webhooks, catalog, health, docs):
+    for part in (jobs, datasets, condensed, removal, webhooks, catalog, health, metrics, docs):
         app.include_router(part.router)
     app.add_api_route("/", _home, include_in_schema=False)
     return app
@@ -71,6 +75,7 @@ async def _home() -> RedirectResponse:
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state: AppState = app.state.dcpi
+    logs.configure(state.settings.log_format)
     state.relay.start()
     app.state.courier.start()
     yield

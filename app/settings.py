@@ -2,7 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -30,6 +30,7 @@ class Settings(BaseSettings):
     data_root: Path | None = Field(None, description="local copies of published datasets")
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
+    log_format: Literal["text", "json"] = Field("text", description="text or json, a line each")
     max_json_bytes: int = Field(1 << 20, ge=1024, description="largest JSON body")
     max_upload_bytes: int = Field(4 * 2**30, ge=1)
     inspect_seconds: int = Field(1800, ge=1, description="time limit for reading an upload")

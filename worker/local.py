@@ -80,6 +80,7 @@ class LocalService:
 
     def _add_api(self, family: Family) -> None:
         options = [f"--host={self.host}", f"--port={self.port}", "--timeout-graceful-shutdown=5"]
+        options += ["--no-access-log"]  # the application writes its own, with request ids
         self._add(family, "api", ["uvicorn", "app.main:create_app", "--factory", *options], API)
 
     def _add_worker(self, family: Family, number: int) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from app.jobs import picking, repository
 from app.jobs.leases import Lease, Wanted
 from app.jobs.states import Status
-from app.kit import outbox
+from app.kit import logs, outbox
 from app.kit.db import reading, unit_of_work
 from app.models import Dataset
 from app.settings import Settings
@@ -79,11 +79,12 @@ class Supervisor:
         if lease is None:
             logger.info("rung for job %s, but nothing waits on queue %s", job_id, queue)
             return None
-        logger.info("job %s: attempt %d begins", lease.job_id, lease.attempt)
         with (
+            logs.bound(job_id=lease.job_id, attempt=lease.attempt),
             Pulse(self._tools.sessions, lease, settings.heartbeat_seconds) as pulse,
             self._places.workspace(lease.token) as workspace,
         ):
+            logger.info("job %s: attempt %d begins", lease.job_id, lease.attempt)
             return self._work(lease, pulse, workspace)
 
     def _pass_on(self, job_id: str) -> None:

@@ -1,5 +1,6 @@
 """Rules about jobs: what is accepted, and how jobs are found and shown."""
 
+import logging
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +24,8 @@ from dcpi_core.spec.errors import BudgetError, FieldProblem
 from dcpi_core.spec.estimate import Estimate, estimate
 from dcpi_core.spec.job import NO_PRIVILEGED, JobRequest, JobSpec, JobSubmission
 from dcpi_core.spec.resolve import resolve
+
+logger = logging.getLogger(__name__)
 
 
 def resolve_request(
@@ -89,6 +92,7 @@ def create(
         _queue(session, job)
     else:
         _answer_at_once(session, job, twin)
+    logger.info("job %s: submitted, %s", job.id, job.status, extra={"fields": {"job_id": job.id}})
     return job
 
 
