@@ -19,7 +19,7 @@ from app.catalog import endpoints as catalog
 from app.condensed import endpoints as condensed
 from app.datasets import endpoints as datasets
 from app.jobs import endpoints as jobs
-from app.kit import problems
+from app.kit import logs, problems
 from app.kit.app_state import AppState
 from app.kit.broker import Bell
 from app.kit.db import build_engine, build_sessions
@@ -27,7 +27,12 @@ from app.kit.headers import SecurityHeaders
 from app.kit.ids import new_id
 from app.kit.relay import Relay
 from app.kit.storage import open_storage
+from app.kit.watching import WatchedRequests
+from app.metrics import endpoints as metrics
+from app.removal import endpoints as removal
 from app.settings import Settings
+from app.webhooks import endpoints as webhooks
+from app.webhooks.courier import Courier, sender
 from dcpi_core import __version__
 
 DESCRIPTION = """
@@ -62,12 +67,27 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     storage, streams = open_storage(settings), CapacityLimiter(settings.max_streams)
     state = AppState(settings, engine, sessions, storage, bell, relay, streams)
     app.state.dcpi = state
+    app.state.courier = Courier(sessions, sender(settings))
     problems.install(app)
     documentation.install(app)
+    # The last one added is the outermost: a request has its name before it is watched, and is
+    # watched before it is admitted.
     app.add_middleware(Gate, state=state, required=required)
+    app.add_middleware(WatchedRequests, requests=state.requests)
     app.add_middleware(_NamedRequests)
     app.add_middleware(SecurityHeaders)
-    for part in (jobs, datasets, condensed, catalog, keys, health, docs):
+    for part in (
+        jobs,
+        datasets,
+        condensed,
+        removal,
+        webhooks,
+        catalog,
+        keys,
+        health,
+        metrics,
+        docs,
+    ):
         app.include_router(part.router)
     app.add_api_route("/", _home, include_in_schema=False)
     return app
@@ -80,8 +100,11 @@ async def _home() -> RedirectResponse:
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state: AppState = app.state.dcpi
+    logs.configure(state.settings.log_format)
     state.relay.start()
+    app.state.courier.start()
     yield
+    app.state.courier.stop()
     state.relay.stop()
     state.engine.dispose()
 

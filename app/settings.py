@@ -40,6 +40,7 @@ class Settings(BaseSettings):
         None, description="API keys are stored as HMAC under this; needed where keys are"
     )
     requests_per_minute: int = Field(600, ge=0, description="limit of a new API key; 0: none")
+    log_format: Literal["text", "json"] = Field("text", description="text or json, a line each")
     max_json_bytes: int = Field(1 << 20, ge=1024, description="largest JSON body")
     max_upload_bytes: int = Field(4 * 2**30, ge=1)
     inspect_seconds: int = Field(1800, ge=1, description="time limit for reading an upload")
@@ -53,6 +54,15 @@ class Settings(BaseSettings):
     )
     republish_seconds: float = Field(
         60.0, gt=0, description="ring again for a job that nobody has claimed for so long"
+    )
+    keep_checkpoints_hours: float = Field(
+        72.0, ge=0, description="a job that ended without a result may go on from its checkpoint"
+    )
+    retention_days: float | None = Field(
+        None, gt=0, description="ended jobs and their results are deleted; default: never"
+    )
+    webhook_allow_private: bool = Field(
+        False, description="webhooks may go to private addresses and by http; for development"
     )
     stall_seconds: float = Field(1800.0, gt=0, description="silent work is stopped after so long")
 

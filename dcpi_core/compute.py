@@ -25,6 +25,9 @@ Result = TypeVar("Result")
 
 CPU_MICRO_BATCH = 32
 """Images per pass on a CPU: activations of a 128-channel ConvNet then stay in the cache."""
+GPU_BATCH = 256
+"""Images per pass on a GPU from which a job that ran out of memory is made smaller; as a rule there
+is no limit, and this is the batch of most protocols."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,11 @@ class Runtime:
     micro_batch: int | None
 
     @classmethod
-    def choose(cls, device: str = "auto", threads: int | None = None) -> "Runtime":
+    def choose(cls, device: str = "auto", threads: int | None = None, shrink: int = 0) -> "Runtime":
         """Pick a GPU if there is one and ``device`` is "auto"; otherwise what was asked for.
 
-        Torch's own number of threads is the default: the cores, or OMP_NUM_THREADS.
+        Torch's own number of threads is the default: the cores, or OMP_NUM_THREADS. Each unit of
+        ``shrink`` divides the images per pass by four, for a job that ran out of memory.
         """
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -56,7 +60,7 @@ class Runtime:
         on_cpu = device == "cpu"
         if on_cpu:
             _keep_freed_memory()
-        return cls(torch.device(device), threads, CPU_MICRO_BATCH if on_cpu else None)
+        return cls(torch.device(device), threads, _micro_batch(on_cpu, shrink))
 
     @property
     def description(self) -> str:
@@ -155,6 +159,12 @@ def _one_thread_per_operation() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _micro_batch(on_cpu: bool, shrink: int) -> int | None:
+    if shrink == 0 and not on_cpu:
+        return None
+    return max(1, (CPU_MICRO_BATCH if on_cpu else GPU_BATCH) >> 2 * shrink)
 
 
 def _keep_freed_memory() -> None:

@@ -80,8 +80,12 @@ def run(
     progress: ProgressSink = ignore_progress,
     stop: StopSignal = never_stop,
     device: str = "auto",
+    shrink: int = 0,
 ) -> Path:
     """Run a job, continuing from its checkpoint if there is one; returns the bundle's directory.
+
+    With ``shrink`` images pass the networks in smaller pieces, a quarter as many for each unit.
+    That needs less memory and more time; sums are then rounded differently, as on another machine.
 
     Raises:
         Stopped: ``stop`` asked for it; the checkpoint holds everything done so far.
@@ -89,7 +93,7 @@ def run(
         CheckpointError: the checkpoint belongs to another job.
         TrainingDiverged: a loss became NaN or infinite.
     """
-    return _Job(spec, place, Runtime.choose(device), progress, stop).run()
+    return _Job(spec, place, Runtime.choose(device, shrink=shrink), progress, stop).run()
 
 
 class _Job:

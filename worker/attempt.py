@@ -10,11 +10,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from app.jobs.leases import Wanted
-from dcpi_core.spec.errors import CheckpointError
+from dcpi_core.spec.errors import OUT_OF_MEMORY, CheckpointError
 from worker.child import Child
 from worker.journal import Journal
 from worker.protocol import (
-    OUT_OF_MEMORY,
     DoneLine,
     ErrorLine,
     Exit,
@@ -38,6 +37,8 @@ class Verdict(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"  # the job's own fault
     CANCELLED = "cancelled"
+    PAUSED = "paused"
+    EXPIRED = "expired"
     PREEMPTED = "preempted"  # stopped in good order, to be continued elsewhere
     BROKEN = "broken"  # the machine's fault, or a bug: worth another attempt
     LOST = "lost"  # the lease is somebody else's; nothing may be written
@@ -53,13 +54,32 @@ class Outcome:
     detail: str = ""
 
 
+STOPPED_BEFORE_THE_END = (Verdict.PAUSED, Verdict.EXPIRED, Verdict.PREEMPTED, Verdict.BROKEN)
+"""Somebody may go on from the checkpoint."""
+
+
 class Reason(StrEnum):
     """Why a child that still runs is ended."""
 
     LOST = "lost"
     CANCEL = "cancel"
+    PAUSE = "pause"
+    EXPIRE = "expire"
     SHUTDOWN = "shutdown"
     STALLED = "stalled"
+
+
+ASKED = {
+    Wanted.FENCED: Reason.LOST,
+    Wanted.CANCEL: Reason.CANCEL,
+    Wanted.PAUSE: Reason.PAUSE,
+    Wanted.EXPIRE: Reason.EXPIRE,
+}
+IN_GOOD_ORDER = (Reason.PAUSE, Reason.EXPIRE, Reason.SHUTDOWN)
+"""With time to write a checkpoint."""
+
+
+WISHES = {Reason.PAUSE: Verdict.PAUSED, Reason.EXPIRE: Verdict.EXPIRED}
 
 
 @dataclass(frozen=True)
@@ -122,11 +142,9 @@ class Attempt:
             self._last = line
 
     def _reason_to_end(self) -> Reason | None:
-        wanted = self._wanted()
-        if wanted is Wanted.FENCED:
-            return Reason.LOST
-        if wanted is Wanted.CANCEL:
-            return Reason.CANCEL
+        asked = ASKED.get(self._wanted())
+        if asked is not None:
+            return asked
         if self._shutdown.is_set():
             return Reason.SHUTDOWN
         silent = time.monotonic() - self._heard_at
@@ -137,7 +155,7 @@ class Attempt:
         if reason is Reason.CANCEL:
             self._child.send(signal.SIGTERM)
             self._child.wait(self._patience.cancelled)
-        elif reason is Reason.SHUTDOWN:
+        elif reason in IN_GOOD_ORDER:
             self._child.send(signal.SIGTERM)
             self._child.wait(self._patience.preempted)
         elif reason is Reason.STALLED:
@@ -151,6 +169,8 @@ class Attempt:
             return Outcome(Verdict.SUCCEEDED, bundle=self._last.bundle)
         if code == Exit.JOB_AT_FAULT and isinstance(self._last, ErrorLine):
             return self._fault(self._last)
+        if reason in WISHES:
+            return Outcome(WISHES[reason])
         if reason is Reason.SHUTDOWN or self._stopped_with_us(code):
             return Outcome(Verdict.PREEMPTED)
         if reason is Reason.STALLED:
@@ -170,7 +190,8 @@ class Attempt:
 
     @staticmethod
     def _fault(error: ErrorLine) -> Outcome:
-        # The job has no hand in its checkpoint: without it, the work begins again.
-        own = error.code != CheckpointError.code
+        # The job has no hand in its checkpoint: without it, the work begins again. What wanted too
+        # much memory is tried again in smaller pieces.
+        own = error.code not in (CheckpointError.code, OUT_OF_MEMORY)
         verdict = Verdict.FAILED if own else Verdict.BROKEN
         return Outcome(verdict, code=error.code, detail=error.detail)

@@ -1,16 +1,16 @@
 """The Celery application: ``celery --app worker.celery_app worker --pool threads --concurrency 1``.
 
-Messages only name a job; SQL decides whether it runs (``app.jobs.leases``). So a message is
+Messages only ring; SQL decides which job runs (``app.jobs.picking``). So a message is
 acknowledged before the work begins: one that is acknowledged late would be delivered again, and
 run again, while a long job still runs. What an early acknowledgement loses, the leases bring back.
 """
 
-import logging
 from typing import Any
 
 from celery import Celery, signals
 from kombu.entity import Queue
 
+from app.kit import logs
 from app.settings import Settings
 from worker import housekeeping, shutdown
 
@@ -57,9 +57,7 @@ def _queues(own: str) -> list[Any]:
 @signals.setup_logging.connect
 def _log_to_stderr(**_: Any) -> None:
     """In Celery's place, which would show warnings only."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.configure(Settings().log_format)
 
 
 @signals.worker_ready.connect

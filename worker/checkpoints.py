@@ -7,9 +7,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from app.jobs.checkpoints import FILE, key_of
 from app.kit.storage import Storage
 from dcpi_core.spec.errors import NotFound
-from worker.places import CHECKPOINT
 
 logger = logging.getLogger(__name__)
 
@@ -18,18 +18,7 @@ UPLOAD_SHARE = 0.1
 """Of the time, at most, that goes into uploads: large checkpoints are stored less often."""
 LOOK_SECONDS = 0.5
 JOIN_SECONDS = 1.0
-PREFIX = "checkpoints"
 LINK = "upload.safetensors"
-
-
-def key_of(job_id: str) -> str:
-    """Where the checkpoint of a job is stored."""
-    return f"{PREFIX}/{job_id}/{CHECKPOINT}"
-
-
-def job_of(key: str) -> str:
-    """The job whose checkpoint is stored there."""
-    return key.split("/")[1]
 
 
 class Checkpoint:
@@ -44,7 +33,7 @@ class Checkpoint:
     ) -> None:
         self._storage = storage
         self._key = key_of(job_id)
-        self._file = workspace / CHECKPOINT
+        self._file = workspace / FILE
         self._every = every_seconds
         self._stored: tuple[int, int] | None = None
         self._one_at_a_time = threading.Lock()

@@ -10,6 +10,7 @@ from dcpi_core.client.models import Job
 from dcpi_core.spec.report import Report
 
 REQUEST: dict[str, Any] = {
+    "cache": "ignore",  # a demonstration that shows an old result shows nothing
     "dataset": "digits",
     "fraction": "0.7%",
     "base_method": "dc",

@@ -7,18 +7,22 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from functools import cache
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from app.datasets import uploads
-from app.jobs import leases
-from app.jobs.states import TERMINAL
-from app.kit import idempotency, outbox
+from app.jobs import checkpoints, leases
+from app.jobs.states import TERMINAL, Status
+from app.kit import erasure, idempotency, outbox
+from app.kit.clock import now
 from app.kit.db import reading, unit_of_work
-from app.models import Job
+from app.models import Dataset, Job
+from app.removal import service as removal
 from app.settings import Settings
-from worker import checkpoints, shutdown
+from app.webhooks import service as webhooks
+from worker import shutdown
 from worker.places import Places
 from worker.tools import Tools
 
@@ -44,27 +48,57 @@ class Housekeeper:
 
     def round(self) -> None:
         """One round; the sweeping only once in a while."""
-        duties = [self.reap, self.remind, self.relay]
+        duties = [self.reap, self.expire, self.remind, self.relay, self.erase]
         if time.monotonic() - self._swept_at >= SWEEP_SECONDS:
             self._swept_at = time.monotonic()
             duties += [self.sweep_places, self.sweep_checkpoints, self.sweep_keys]
+            duties += [self.sweep_cache, self.sweep_old, self.sweep_messages]
         _do(duties)
 
     def reap(self) -> None:
         """Give up the leases of workers that fell silent."""
         settings = self._tools.settings
         with unit_of_work(self._tools.sessions) as session:
-            for job_id in leases.reap(session, settings.queue, settings.max_attempts):
+            for job_id in leases.reap(session, settings.max_attempts):
                 logger.warning("job %s: its worker fell silent", job_id)
+
+    def expire(self) -> None:
+        """End jobs that waited until their deadline."""
+        with unit_of_work(self._tools.sessions) as session:
+            leases.expire(session)
 
     def remind(self) -> None:
         """Ring again where the broker seems to have forgotten."""
-        settings = self._tools.settings
-        outbox.ring_again(self._tools.sessions, settings.queue, settings.republish_seconds)
+        outbox.ring_again(self._tools.sessions, self._tools.settings.republish_seconds)
 
     def relay(self) -> None:
         """Send what waits in the outbox."""
         outbox.relay(self._tools.sessions, self._tools.bell)
+
+    def erase(self) -> None:
+        """Delete the objects of what was deleted."""
+        erasure.carry_out(self._tools.sessions, self._tools.storage)
+
+    def sweep_old(self) -> None:
+        """Delete jobs that ended too long ago, if the settings say when that is."""
+        days = self._tools.settings.retention_days
+        if days is None:
+            return
+        with unit_of_work(self._tools.sessions) as session:
+            for job_id in removal.delete_old(session, days):
+                logger.info("job %s: deleted after %g days", job_id, days)
+
+    def sweep_messages(self) -> None:
+        """Delete the record of webhooks that were settled long ago."""
+        with unit_of_work(self._tools.sessions) as session:
+            webhooks.forget_old(session)
+
+    def sweep_cache(self) -> None:
+        """Delete this machine's copies of datasets that were deleted."""
+        with reading(self._tools.sessions) as session:
+            keys = session.scalars(select(Dataset.storage_key)).all()
+        for path in self._places.drop_cached(keys):
+            logger.info("deleted %s", path)
 
     def sweep_places(self) -> None:
         """Delete cached datasets beyond the limit and what killed processes left."""
@@ -80,12 +114,14 @@ class Housekeeper:
         logger.info("forgot %d idempotency keys", count)
 
     def sweep_checkpoints(self) -> None:
-        """Delete checkpoints of jobs that have ended."""
+        """Delete checkpoints of jobs that have ended, once it is too late to retry from them."""
         keys = self._tools.storage.keys(checkpoints.PREFIX)
         stored = {checkpoints.job_of(key): key for key in keys}
+        limit = now() - timedelta(hours=self._tools.settings.keep_checkpoints_hours)
+        useless = or_(Job.status == Status.SUCCEEDED, Job.finished_at < limit)
         with reading(self._tools.sessions) as session:
             ended = select(Job.id).where(Job.id.in_(list(stored)), Job.status.in_(TERMINAL))
-            found = session.scalars(ended).all()
+            found = session.scalars(ended.where(useless)).all()
         for job_id in found:
             self._tools.storage.delete(stored[job_id])
 

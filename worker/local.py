@@ -90,6 +90,7 @@ class LocalService:
         # Where it listens decides whether it asks for keys.
         self._environment.append(f"DCPI_HOST={self.host}")
         options = [f"--host={self.host}", f"--port={self.port}", "--timeout-graceful-shutdown=5"]
+        options += ["--no-access-log"]  # the application writes its own, with request ids
         self._add(family, "api", ["uvicorn", "app.main:create_app", "--factory", *options], API)
 
     def _add_worker(self, family: Family, number: int) -> None:

@@ -8,13 +8,12 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from app.kit.storage import Storage
 
-CHECKPOINT = "checkpoint.safetensors"
 LOCK = ".lock"
 SETTLING_SECONDS = 60.0
 """A directory younger than this may be about to be locked."""
@@ -71,6 +70,14 @@ class Places:
             excess -= stat.st_size
             pruned.append(path)
         return pruned
+
+    def drop_cached(self, known: Iterable[str]) -> list[Path]:
+        """Delete cached datasets that are none of the ``known`` storage keys."""
+        names = {Path(key).name for key in known}
+        gone = [path for path in self.cache.glob("*.safetensors") if path.name not in names]
+        for path in gone:
+            path.unlink(missing_ok=True)
+        return gone
 
     def sweep_work(self) -> list[Path]:
         """Delete directories whose worker is gone."""

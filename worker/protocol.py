@@ -15,8 +15,6 @@ from dcpi_core.spec.job import JobSpec
 from dcpi_core.spec.progress import Phase
 from worker.words import storable
 
-OUT_OF_MEMORY = "out_of_memory"
-
 Level = Literal["info", "warning", "error"]
 
 
@@ -57,6 +55,7 @@ class Order(Message):
     data_root: Path | None = None
     dataset_file: Path | None = None
     device: str = "auto"
+    shrink: int = 0
 
 
 class ProgressLine(Message):

@@ -6,14 +6,11 @@ import time
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.jobs import leases
 from app.jobs.leases import Lease, Wanted
-from app.jobs.states import Status
 from app.kit.db import SessionFactory, reading, unit_of_work
-from app.models import Job
 
 logger = logging.getLogger(__name__)
 
@@ -79,9 +76,5 @@ class Pulse:
         return found
 
     def _look(self) -> Wanted:
-        mine = (Job.id == self._lease.job_id, Job.lease_token == self._lease.token)
         with reading(self._sessions) as session:
-            status = session.scalar(select(Job.status).where(*mine))
-        if status is None:
-            return Wanted.FENCED
-        return Wanted.CANCEL if status == Status.CANCELLING else Wanted.CONTINUE
+            return leases.look(session, self._lease)

@@ -20,10 +20,9 @@ from typing import BinaryIO
 import torch
 
 from dcpi_core.pipeline import Workplace, run
-from dcpi_core.spec.errors import DcpiError
+from dcpi_core.spec.errors import OUT_OF_MEMORY, DcpiError
 from dcpi_core.spec.progress import Progress, Stopped
 from worker.protocol import (
-    OUT_OF_MEMORY,
     AliveLine,
     DoneLine,
     ErrorLine,
@@ -129,7 +128,9 @@ def execute(order: Order, voice: Voice, stop: StopFlag) -> Exit:
         voice.say(ProgressLine.model_validate(asdict(progress)))
 
     try:
-        directory = run(order.spec, place, progress=report, stop=stop, device=order.device)
+        directory = run(
+            order.spec, place, progress=report, stop=stop, device=order.device, shrink=order.shrink
+        )
     except Stopped:
         return Exit.STOPPED
     except DcpiError as error:
@@ -152,9 +153,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 def _memory_advice(error: Exception) -> str:
     reason = (str(error).splitlines() or [""])[0] or "no memory left"
-    return (
-        f"the job needs more memory than its worker has ({reason}); use a smaller batch or budget"
-    )
+    return f"the job needs more memory than its worker has ({reason}); a smaller batch needs less"
 
 
 def _die_with_supervisor() -> None:

@@ -22,8 +22,8 @@ from app.jobs.states import Status
 from app.kit import outbox
 from app.kit.db import SessionFactory, reading, unit_of_work
 from app.models import Condensed, Job
+from dcpi_core.spec.errors import OUT_OF_MEMORY
 from worker.attempt import Outcome, Verdict
-from worker.protocol import OUT_OF_MEMORY
 from worker.tools import Tools
 
 logger = logging.getLogger(__name__)
@@ -53,6 +53,10 @@ class Settlement:
             return self._fail(outcome)
         if outcome.verdict is Verdict.CANCELLED:
             return self._record(leases.cancelled, Status.CANCELLED)
+        if outcome.verdict is Verdict.PAUSED:
+            return self._persist(lambda session: leases.stop(session, self._lease, Status.PAUSED))
+        if outcome.verdict is Verdict.EXPIRED:
+            return self._persist(lambda session: leases.stop(session, self._lease, Status.EXPIRED))
         if outcome.verdict is Verdict.PREEMPTED:
             return self._hand_over()
         if outcome.verdict is Verdict.BROKEN:
@@ -114,24 +118,26 @@ class Settlement:
         settings, lease = self._tools.settings, self._lease
         if outcome.code == OUT_OF_MEMORY and lease.attempt >= settings.max_attempts:
             # Not the machines' bad luck any more: say what the job could do about it.
-            detail = f"{outcome.detail}, {lease.attempt} times; use a smaller batch or budget"
+            detail = f"{outcome.detail}, in {lease.attempt} attempts, each with smaller pieces"
             return self._fail(Outcome(Verdict.FAILED, code=outcome.code, detail=detail))
+        # More time would not help where memory was wanting: the next attempt is a smaller one.
+        recovery = settings.retry_seconds * 4 ** (lease.attempt - 1)
+        pause = 0.0 if outcome.code == OUT_OF_MEMORY else recovery
         status = self._persist(
             lambda session: leases.release(
                 session,
                 lease,
-                settings.queue,
                 max_attempts=settings.max_attempts,
                 reason=outcome.detail,
-                pause_seconds=settings.retry_seconds * 4 ** (lease.attempt - 1),
+                code=outcome.code,
+                pause_seconds=pause,
             )
         )
         self._call_the_next()
         return status
 
     def _hand_over(self) -> Status | None:
-        queue = self._tools.settings.queue
-        status = self._persist(lambda session: leases.hand_over(session, self._lease, queue))
+        status = self._persist(lambda session: leases.hand_over(session, self._lease))
         self._call_the_next()
         return status
 

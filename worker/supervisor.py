@@ -11,17 +11,17 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from app.jobs import leases, repository
+from app.jobs import picking, repository
 from app.jobs.leases import Lease, Wanted
-from app.jobs.states import TERMINAL
-from app.kit import outbox
+from app.jobs.states import Status
+from app.kit import logs, outbox
 from app.kit.db import reading, unit_of_work
 from app.models import Dataset
 from app.settings import Settings
 from dcpi_core.spec.errors import CheckpointError, DatasetUnavailable, NotFound
 from dcpi_core.spec.job import JobSpec
 from worker import shutdown
-from worker.attempt import Attempt, Outcome, Patience, Verdict
+from worker.attempt import STOPPED_BEFORE_THE_END, Attempt, Outcome, Patience, Verdict
 from worker.checkpoints import Checkpoint
 from worker.child import Child
 from worker.journal import Journal
@@ -41,7 +41,7 @@ def runner_command(settings: Settings) -> list[str]:
 
 
 class Supervisor:
-    """Runs jobs, one per call of ``run``.
+    """Runs jobs, at most one per call of ``run``.
 
     Args:
         tools: settings and connections.
@@ -64,20 +64,27 @@ class Supervisor:
         self._places = Places(tools.settings.home)
 
     def run(self, job_id: str) -> None:
-        """Run the job if it is queued; otherwise do nothing, however often it was rung for."""
+        """Run a job of the queue that this one was submitted to, whichever has its turn.
+
+        There are at least as many messages as queued jobs, so none is forgotten; a message too
+        many finds nothing to do.
+        """
         if self._stop.is_set():
             return self._pass_on(job_id)
         settings = self._tools.settings
         with unit_of_work(self._tools.sessions) as session:
-            lease = leases.claim(session, job_id, socket.gethostname(), settings.lease_seconds)
+            queue = repository.queue_of(session, job_id) or settings.queue
+            worker = socket.gethostname()
+            lease = picking.claim_next(session, queue, worker, settings.lease_seconds)
         if lease is None:
-            logger.info("job %s is not to be had now", job_id)
+            logger.info("rung for job %s, but nothing waits on queue %s", job_id, queue)
             return None
-        logger.info("job %s: attempt %d begins", job_id, lease.attempt)
         with (
+            logs.bound(job_id=lease.job_id, attempt=lease.attempt),
             Pulse(self._tools.sessions, lease, settings.heartbeat_seconds) as pulse,
             self._places.workspace(lease.token) as workspace,
         ):
+            logger.info("job %s: attempt %d begins", lease.job_id, lease.attempt)
             return self._work(lease, pulse, workspace)
 
     def _pass_on(self, job_id: str) -> None:
@@ -100,8 +107,8 @@ class Supervisor:
         status = Settlement(self._tools, lease, self._stop).settle(outcome)
         now = status or "somebody else's"
         logger.info("job %s: %s, now %s %s", lease.job_id, outcome.verdict, now, outcome.detail)
-        if status in TERMINAL:
-            checkpoint.delete()
+        if status is Status.SUCCEEDED:
+            checkpoint.delete()  # otherwise a retry may go on from it
 
     def _attempt(
         self, lease: Lease, pulse: Pulse, workspace: Path, checkpoint: Checkpoint
@@ -116,7 +123,7 @@ class Supervisor:
         with checkpoint:
             attempt = Attempt(child, journal, lambda: pulse.wanted, self._stop, self._patience)
             outcome = attempt.follow()
-        if outcome.verdict in (Verdict.PREEMPTED, Verdict.BROKEN):
+        if outcome.verdict in STOPPED_BEFORE_THE_END:
             checkpoint.try_to_store()
         return outcome
 
@@ -126,6 +133,7 @@ class Supervisor:
             upload = session.get(Dataset, job.dataset_id) if job.dataset_id else None
         return Order(
             spec=JobSpec.model_validate(job.spec),
+            shrink=job.shrink,
             workspace=workspace,
             assets=self._places.assets,
             data_root=self._tools.settings.data_root,

@@ -16,5 +16,5 @@ def _supervisor() -> Supervisor:
 
 @celery_app.task(name=RUN_JOB, ignore_result=True)
 def run_job(job_id: str) -> None:
-    """Run a job unless somebody else does or did; safe to call any number of times."""
+    """Run the job whose turn it is; safe to call any number of times."""
     _supervisor().run(job_id)

@@ -19,9 +19,14 @@ MEDIA_TYPES = {
 }
 
 
+def prefix_of(condensed_id: str) -> str:
+    """Below which everything of a bundle is stored."""
+    return f"condensed/{condensed_id}"
+
+
 def object_key(condensed_id: str, path: str) -> str:
     """Where a file of a bundle is stored."""
-    return f"condensed/{condensed_id}/{path}"
+    return f"{prefix_of(condensed_id)}/{path}"
 
 
 def describe_bundle(job: Job, directory: Path) -> Condensed:
@@ -43,6 +48,7 @@ def describe_bundle(job: Job, directory: Path) -> Condensed:
         report=report.model_dump(mode="json"),
         headline=headline,
         files=files,
+        code_version=report.environment.dcpi,
         created_at=now(),
     )
 

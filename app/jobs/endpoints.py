@@ -6,8 +6,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Depends, Header, Path, Query, Response
 from pydantic import AfterValidator, BeforeValidator
 
-from app.jobs import service
-from app.jobs.schemas import EventRead, JobRead
+from app.jobs import checkpoints, control, polling, service
+from app.jobs.schemas import AttemptRead, EventRead, JobRead, JobRetried
 from app.jobs.states import Status
 from app.jobs.stream import MEDIA_TYPE, EventStream
 from app.kit.app_state import SessionDep, StateDep
@@ -17,7 +17,7 @@ from app.kit.idempotency import KeyHeader, once
 from app.kit.pages import Page, PageQueryDep, only_known_parameters
 from app.kit.problems import documented
 from dcpi_core.spec.estimate import Estimate
-from dcpi_core.spec.job import JobRequest
+from dcpi_core.spec.job import JobSubmission
 
 router = APIRouter(
     prefix="/v1/jobs",
@@ -79,7 +79,7 @@ def _to_utc(given: datetime | None) -> datetime | None:
     return None if given is None else as_utc(given)
 
 
-Request_ = Annotated[JobRequest, Body(openapi_examples=EXAMPLES)]
+Request_ = Annotated[JobSubmission, Body(openapi_examples=EXAMPLES)]
 
 
 @router.post(
@@ -164,9 +164,18 @@ def list_jobs(
     responses=documented(404, 422),
     summary="Get a job",
 )
-def get_job(job_id: JobId, session: SessionDep) -> Any:
-    """The job, how far it is, and where its result is."""
-    return service.get(session, job_id)
+async def get_job(
+    job_id: JobId,
+    state: StateDep,
+    wait: Annotated[
+        int, Query(ge=0, le=polling.LONGEST_SECONDS, description="seconds; answer at the job's end")
+    ] = 0,
+) -> Any:
+    """The job, how far it is, and where its result is.
+
+    With `wait` the answer comes as soon as the job has ended, at the latest after so many seconds.
+    """
+    return await polling.look(state, job_id, wait)
 
 
 @router.post(
@@ -178,7 +187,65 @@ def get_job(job_id: JobId, session: SessionDep) -> Any:
 )
 def cancel_job(job_id: JobId, session: SessionDep) -> Any:
     """End a job; one that has ended stays as it is. Running work stops within seconds."""
-    return service.show(session, service.cancel(session, job_id))
+    return service.show(session, control.cancel(session, job_id))
+
+
+@router.post(
+    "/{job_id}/pause",
+    operation_id="pauseJob",
+    response_model=JobRead,
+    responses=documented(404, 409, 422),
+    summary="Pause a job",
+)
+def pause_job(job_id: JobId, session: SessionDep) -> Any:
+    """Stop a job without losing its work; a deadline goes on counting.
+
+    A running job is `pausing` until its worker has written a checkpoint, then `paused`.
+    """
+    return service.show(session, control.pause(session, job_id))
+
+
+@router.post(
+    "/{job_id}/resume",
+    operation_id="resumeJob",
+    response_model=JobRead,
+    responses=documented(404, 409, 422),
+    summary="Resume a paused job",
+)
+def resume_job(job_id: JobId, session: SessionDep) -> Any:
+    """Put a paused job back into the queue; it goes on from its checkpoint."""
+    return service.show(session, control.resume(session, job_id))
+
+
+@router.post(
+    "/{job_id}/retry",
+    operation_id="retryJob",
+    response_model=JobRetried,
+    responses=documented(404, 409, 422),
+    summary="Retry a job that ended without a result",
+)
+def retry_job(job_id: JobId, session: SessionDep, state: StateDep) -> Any:
+    """Queue a `failed`, `crashed`, `cancelled` or `expired` job again, under the same id.
+
+    It goes on from its checkpoint if one is left, and `starts_from` says whether. Attempts and
+    deadline count anew.
+    """
+    found = checkpoints.stored(state.storage, job_id)
+    job = control.retry(session, job_id, from_checkpoint=found)
+    start = "checkpoint" if found else "beginning"
+    return JobRetried(**service.show(session, job).model_dump(), starts_from=start)
+
+
+@router.get(
+    "/{job_id}/attempts",
+    operation_id="listJobAttempts",
+    response_model=Page[AttemptRead],
+    responses=documented(404, 422),
+    summary="Who worked on a job, and why each attempt ended",
+)
+def list_job_attempts(job_id: JobId, session: SessionDep) -> Any:
+    """All attempts, oldest first; one that ran out of memory is followed by a smaller one."""
+    return service.attempts_at(session, job_id)
 
 
 @router.get(

@@ -7,18 +7,24 @@ from sqlalchemy.orm import Session
 
 from app.kit.clock import now
 from app.models import Job, JobEvent
+from app.webhooks.outbox import announce
 
 STATUS, PROGRESS, LOG = "status", "progress", "log"
 
 
 def append_event(session: Session, job_id: str, type_: str, data: dict[str, Any]) -> None:
-    """Append an event; its number is one more than the last of this job."""
+    """Append an event; its number is one more than the last of this job.
+
+    A change of state is told to webhooks as well.
+    """
     number = session.execute(
         update(Job)
         .where(Job.id == job_id)
         .values(last_event=Job.last_event + 1)
         .returning(Job.last_event)
     ).scalar_one()
+    if type_ == STATUS:
+        announce(session, job_id, data["status"])
     session.add(JobEvent(job_id=job_id, seq=number, type=type_, data=data, created_at=now()))
 
 

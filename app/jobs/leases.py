@@ -5,20 +5,25 @@ worker that was silent for too long loses the lease, and whatever it still write
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import case, select, update
 from sqlalchemy.orm import Session
 
+from app.jobs import attempts
 from app.jobs.events import STATUS, append_event
-from app.jobs.states import LEASED, Status, allowed_before
+from app.jobs.states import LEASED, TERMINAL, WAITING, Status, allowed_before
 from app.jobs.usage import is_held
 from app.kit import outbox
 from app.kit.clock import now
 from app.kit.ids import new_id
 from app.models import Condensed, Job
+from dcpi_core.spec.errors import OUT_OF_MEMORY
+
+BATCH = 100
+WORKER_ERROR = "worker_error"
 
 
 @dataclass(frozen=True)
@@ -31,11 +36,21 @@ class Lease:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Why:
+    """Why an attempt ended before the work did: a stable code and a sentence."""
+
+    code: str | None
+    reason: str | None
+
+
 class Wanted(StrEnum):
     """What a worker should do next."""
 
     CONTINUE = "continue"
+    PAUSE = "pause"
     CANCEL = "cancel"
+    EXPIRE = "expire"
     FENCED = "fenced"
 
 
@@ -52,6 +67,7 @@ def claim(session: Session, job_id: str, owner: str, seconds: float) -> Lease | 
         .where(Job.id == job_id, Job.status == Status.QUEUED)
         .values(
             status=Status.RUNNING,
+            claimed_at=moment,
             attempt=Job.attempt + 1,
             started_at=case((Job.started_at.is_(None), moment), else_=Job.started_at),
             lease_owner=owner,
@@ -62,6 +78,7 @@ def claim(session: Session, job_id: str, owner: str, seconds: float) -> Lease | 
     ).scalar_one_or_none()
     if attempt is None:
         return None
+    attempts.begin(session, job_id, owner)
     append_event(session, job_id, STATUS, {"status": Status.RUNNING, "attempt": attempt})
     return Lease(job_id, token, attempt, seconds)
 
@@ -71,12 +88,27 @@ def heartbeat(session: Session, lease: Lease, progress: dict[str, Any] | None = 
     values: dict[str, Any] = {"lease_expires_at": now() + timedelta(seconds=lease.seconds)}
     if progress is not None:
         values["progress"] = progress
-    status = session.execute(
-        update(Job).where(*_held(lease)).values(values).returning(Job.status)
-    ).scalar_one_or_none()
-    if status is None:
-        return Wanted.FENCED
-    return Wanted.CANCEL if status == Status.CANCELLING else Wanted.CONTINUE
+    found = session.execute(
+        update(Job).where(*_held(lease)).values(values).returning(Job.status, Job.deadline_at)
+    ).one_or_none()
+    return Wanted.FENCED if found is None else wanted_of(*found)
+
+
+def look(session: Session, lease: Lease) -> Wanted:
+    """As ``heartbeat``, without one: what is wanted is heard sooner than the lease needs."""
+    found = session.execute(select(Job.status, Job.deadline_at).where(*_held(lease))).one_or_none()
+    return Wanted.FENCED if found is None else wanted_of(*found)
+
+
+def wanted_of(status: str, deadline_at: datetime | None) -> Wanted:
+    """What a job in this state asks of the worker that holds it."""
+    if status == Status.CANCELLING:
+        return Wanted.CANCEL
+    if status == Status.PAUSING:
+        return Wanted.PAUSE
+    if deadline_at is not None and deadline_at < now():
+        return Wanted.EXPIRE
+    return Wanted.CONTINUE
 
 
 def finish(session: Session, lease: Lease, condensed: Condensed) -> bool:
@@ -98,41 +130,65 @@ def cancelled(session: Session, lease: Lease) -> bool:
     return _end(session, lease, Status.CANCELLED, {})
 
 
-def release(
-    session: Session,
-    lease: Lease,
-    queue: str,
-    *,
-    max_attempts: int,
-    reason: str,
-    pause_seconds: float = 0.0,
-) -> Status | None:
-    """Give the job back: to the queue, or to nobody after too many attempts; None if lost.
+def stop(session: Session, lease: Lease, status: Status) -> Status | None:
+    """The worker has stopped before the end, for a pause or at the deadline; None if lost.
 
-    A job that was being cancelled is cancelled now. With a pause workers are called only then, so
-    that whatever is broken gets time to recover before the attempts are used up.
+    A job that somebody cancelled in the meantime is cancelled.
     """
     job = session.scalar(select(Job).where(*_held(lease)).with_for_update())
     if job is None:
         return None
-    return _give_up(session, job, queue, max_attempts, reason, pause_seconds)
+    return _let_go(session, job, _instead(job, status))
 
 
-def hand_over(session: Session, lease: Lease, queue: str) -> Status | None:
+def expire(session: Session) -> list[str]:
+    """End jobs whose deadline passed while nobody worked on them; returns which."""
+    overdue = select(Job).where(Job.status.in_(WAITING), Job.deadline_at < now()).limit(BATCH)
+    jobs = session.scalars(overdue.with_for_update(skip_locked=True)).all()
+    for job in jobs:
+        _let_go(session, job, Status.EXPIRED)
+    return [job.id for job in jobs]
+
+
+def release(
+    session: Session,
+    lease: Lease,
+    *,
+    max_attempts: int,
+    reason: str,
+    code: str = WORKER_ERROR,
+    pause_seconds: float = 0.0,
+) -> Status | None:
+    """Give the job back: to the queue, or to nobody after too many attempts; None if lost.
+
+    A job that wanted more memory than there was is made smaller for its next attempt.
+
+    A job that was being cancelled or paused is so now. Workers are called after ``pause_seconds``,
+    so that whatever is broken gets time to recover before the attempts are used up.
+    """
+    job = session.scalar(select(Job).where(*_held(lease)).with_for_update())
+    if job is None:
+        return None
+    if code == OUT_OF_MEMORY:
+        job.shrink += 1
+    return _give_up(session, job, max_attempts, Why(code, reason), pause_seconds)
+
+
+def hand_over(session: Session, lease: Lease) -> Status | None:
     """Give the job back because this worker shuts down; it costs no attempt. None if lost."""
     job = session.scalar(select(Job).where(*_held(lease)).with_for_update())
     if job is None:
         return None
     job.attempt -= 1
-    return _give_up(session, job, queue, job.attempt + 1, "worker shut down")
+    return _give_up(session, job, job.attempt + 1, Why("worker_shutdown", "worker shut down"))
 
 
-def reap(session: Session, queue: str, max_attempts: int) -> list[str]:
+def reap(session: Session, max_attempts: int) -> list[str]:
     """Give up every lease that has run out; returns the jobs concerned."""
     expired = select(Job).where(Job.status.in_(LEASED), Job.lease_expires_at < now())
     jobs = session.scalars(expired.with_for_update(skip_locked=True)).all()
     for job in jobs:
-        _give_up(session, job, queue, max_attempts, "worker was lost")
+        _give_up(session, job, max_attempts, Why("worker_lost", "worker was lost"))
     return [job.id for job in jobs]
 
 
@@ -149,6 +205,9 @@ def _end(session: Session, lease: Lease, status: Status, values: dict[str, Any])
     ).scalar_one_or_none()
     if found is None:
         return False
+    attempts.end(
+        session, lease.job_id, status, values.get("error_code"), values.get("error_detail")
+    )
     shown = {name: value for name, value in values.items() if name != "headline"}
     append_event(session, lease.job_id, STATUS, {"status": status, **shown})
     return True
@@ -157,30 +216,47 @@ def _end(session: Session, lease: Lease, status: Status, values: dict[str, Any])
 def _give_up(
     session: Session,
     job: Job,
-    queue: str,
     max_attempts: int,
-    reason: str,
+    why: Why,
     pause_seconds: float = 0.0,
 ) -> Status:
-    job.lease_token = job.lease_owner = job.lease_expires_at = None
-    moment = now()
-    if job.status == Status.CANCELLING:
-        status = Status.CANCELLED
-    elif job.attempt >= max_attempts:
+    status = _instead(job, Status.QUEUED)
+    if status is Status.QUEUED and job.attempt >= max_attempts:
         status = Status.CRASHED
         job.error_code = "attempts_exhausted"
-        job.error_detail = f"{reason}; given up after {job.attempt} attempts"
-    else:
-        status = Status.QUEUED
-        job.queued_at = moment
-        job.ring_at = None
+        job.error_detail = f"{why.reason}; given up after {job.attempt} attempts"
+    if status is Status.QUEUED:
+        job.queued_at = now()
+        job.ring_at = job.not_before = None
         if pause_seconds:
-            job.ring_at = moment + timedelta(seconds=pause_seconds)
+            job.ring_at = job.not_before = job.queued_at + timedelta(seconds=pause_seconds)
         else:
-            outbox.ring(session, job.id, queue)
+            outbox.ring(session, job.id, job.queue)
+    return _let_go(session, job, status, why)
+
+
+def _instead(job: Job, status: Status) -> Status:
+    """What a job that its worker lets go becomes, given what was asked of it meanwhile."""
+    if job.status == Status.CANCELLING:
+        return Status.CANCELLED
+    if job.status == Status.PAUSING and status is Status.QUEUED:
+        return Status.PAUSED
+    return status
+
+
+def _let_go(session: Session, job: Job, status: Status, why: Why | None = None) -> Status:
+    """Nobody works on the job any more, and this is its new state."""
+    assert job.status in allowed_before(status)
+    job.lease_token = job.lease_owner = job.lease_expires_at = None
     job.status = status
-    if status is not Status.QUEUED:
-        job.finished_at = moment
+    if status in TERMINAL:
+        job.finished_at = now()
+    if status is Status.EXPIRED:
+        job.error_code = "deadline_passed"
+        job.error_detail = f"not done within the {job.deadline_seconds} seconds it was given"
     session.flush()
-    append_event(session, job.id, STATUS, {"status": status, "reason": reason})
+    why = why or Why(job.error_code, job.error_detail)
+    attempts.end(session, job.id, status, why.code, why.reason)
+    told = {"reason": why.reason, "code": why.code} if why.code else {}
+    append_event(session, job.id, STATUS, {"status": status, **told})
     return status

@@ -3,13 +3,11 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from app.jobs.states import Status
 from app.kit.pages import PageQuery
-from app.kit.tenancy import EVERY_TENANT
-from app.models import Job
+from app.models import Condensed, Job
 from dcpi_core.spec.errors import NotFound
 
 
@@ -19,6 +17,11 @@ def get(session: Session, job_id: str, *, lock: bool = False) -> Job:
     if job is None:
         raise NotFound(f"no job {job_id!r}")
     return job
+
+
+def queue_of(session: Session, job_id: str) -> str | None:
+    """The queue that the job was submitted to; None if there is no such job (any more)."""
+    return session.scalar(select(Job.queue).where(Job.id == job_id))
 
 
 def find(
@@ -45,8 +48,12 @@ def has_type(column: Any, pi_type: str) -> Any:
     return ("," + column + ",").contains(f",{pi_type},", autoescape=True)
 
 
-def ahead_of(session: Session, job: Job) -> int:
-    """Queued jobs that were submitted before this one, by anybody."""
-    statement = select(func.count()).select_from(Job)
-    ahead = statement.where(Job.status == Status.QUEUED, Job.id < job.id)
-    return session.scalar(ahead, execution_options=EVERY_TENANT) or 0
+def twin_of(session: Session, spec_digest: str, code_version: str) -> Condensed | None:
+    """What the tenant's latest job with this very spec has made, by this version of the code."""
+    return session.scalar(
+        select(Condensed)
+        .join(Job, Job.id == Condensed.job_id)
+        .where(Job.spec_digest == spec_digest, Condensed.code_version == code_version)
+        .order_by(Condensed.id.desc())
+        .limit(1)
+    )

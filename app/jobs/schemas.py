@@ -6,8 +6,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from app.jobs.states import Status
-from app.models import Job, JobEvent
-from dcpi_core.spec.job import JobSpec
+from app.models import Attempt, Job, JobEvent
+from dcpi_core.spec.job import JobSpec, Priority
+
+RANKS: dict[Priority, int] = {"low": -1, "normal": 0, "high": 1}
+NAMES_OF_RANKS = {rank: name for name, rank in RANKS.items()}
 
 
 class JobProgress(BaseModel):
@@ -52,15 +55,37 @@ class JobRead(BaseModel):
     phase: str | None
     progress: JobProgress | None
     attempt: int
-    queue_ahead: int | None = Field(description="queued jobs before this one")
+    queue_ahead: int | None = Field(description="your queued jobs before this one")
+    priority: Priority
+    cached: bool = Field(description="the result is that of an earlier job with the same spec")
+    deadline_at: datetime | None = Field(description="when the job expires unless it is done")
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
     estimate: dict[str, Any]
     spec: JobSpec = Field(description="every default resolved; the same spec gives the same data")
-    result: JobResult | None
+    result: JobResult | None = Field(description="null until there is one, or once it is deleted")
     error: JobError | None
     urls: dict[str, str]
+
+
+class JobRetried(JobRead):
+    """A job that was queued again."""
+
+    starts_from: Literal["checkpoint", "beginning"]
+
+
+class AttemptRead(BaseModel):
+    """One worker's attempt at a job."""
+
+    number: int = Field(description="counts from 1, hand-overs and retries included")
+    worker: str
+    shrink: int = Field(description="how often the work was made smaller for want of memory")
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: Status | None = Field(description="the state the job was left in")
+    code: str | None = Field(description="why, as a stable word: out_of_memory, worker_lost, ...")
+    detail: str | None
 
 
 class EventRead(BaseModel):
@@ -97,6 +122,9 @@ def read_job(job: Job, queue_ahead: int | None = None) -> JobRead:
         progress=progress,
         attempt=job.attempt,
         queue_ahead=queue_ahead,
+        priority=NAMES_OF_RANKS[job.priority],
+        cached=job.cached,
+        deadline_at=job.deadline_at,
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
@@ -108,6 +136,11 @@ def read_job(job: Job, queue_ahead: int | None = None) -> JobRead:
     )
 
 
+def read_attempt(attempt: Attempt) -> AttemptRead:
+    """A row as it is shown."""
+    return AttemptRead.model_validate(attempt, from_attributes=True)
+
+
 def read_event(event: JobEvent) -> EventRead:
     """A row as it is shown."""
     return EventRead.model_validate(
@@ -117,7 +150,8 @@ def read_event(event: JobEvent) -> EventRead:
 
 def _urls(job: Job) -> dict[str, str]:
     own = f"/v1/jobs/{job.id}"
-    urls = {"self": own, "events": f"{own}/events", "cancel": f"{own}/cancel"}
+    urls = {"self": own, "events": f"{own}/events"}
+    urls |= {verb: f"{own}/{verb}" for verb in ("cancel", "pause", "resume", "retry")}
     if job.condensed_id is not None:
         urls["result"] = f"/v1/condensed/{job.condensed_id}"
     return urls

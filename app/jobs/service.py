@@ -1,25 +1,31 @@
-"""Rules about jobs: what is accepted, what cancelling means."""
+"""Rules about jobs: what is accepted, and how jobs are found and shown."""
 
+import logging
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from app.datasets import service as datasets
-from app.jobs import repository, usage
+from app.jobs import attempts, repository, usage
+from app.jobs.control import deadline_of
 from app.jobs.events import STATUS, append_event, events_after
-from app.jobs.schemas import JobRead, read_event, read_job
+from app.jobs.picking import ahead_of
+from app.jobs.schemas import RANKS, JobRead, read_attempt, read_event, read_job
 from app.jobs.states import TERMINAL, Status
 from app.kit import outbox
 from app.kit.clock import now
 from app.kit.ids import new_id
 from app.kit.pages import PageQuery
-from app.models import Job
+from app.models import Condensed, Job
 from app.settings import Settings
+from dcpi_core import __version__
 from dcpi_core.spec.errors import BudgetError, FieldProblem
 from dcpi_core.spec.estimate import Estimate, estimate
-from dcpi_core.spec.job import NO_PRIVILEGED, JobRequest, JobSpec
+from dcpi_core.spec.job import NO_PRIVILEGED, JobRequest, JobSpec, JobSubmission
 from dcpi_core.spec.resolve import resolve
+
+logger = logging.getLogger(__name__)
 
 
 def resolve_request(
@@ -48,8 +54,10 @@ def estimate_request(session: Session, settings: Settings, request: JobRequest) 
     return estimate(resolve_request(session, settings, request)[0])
 
 
-def create(session: Session, settings: Settings, request: JobRequest) -> Job:
+def create(session: Session, settings: Settings, request: JobSubmission) -> Job:
     """Accept a job: its row, its first event and its message, in one transaction.
+
+    A job whose spec has been computed before is answered with that result, unless it asks not to.
 
     Raises:
         InvalidInput: names every offending field.
@@ -57,7 +65,6 @@ def create(session: Session, settings: Settings, request: JobRequest) -> Job:
     """
     spec, dataset_id = resolve_request(session, settings, request)
     cost = estimate(spec)
-    usage.require_room(session, cost.bytes.get("total", 0))
     moment = now()
     job = Job(
         id=new_id("job"),
@@ -75,12 +82,38 @@ def create(session: Session, settings: Settings, request: JobRequest) -> Job:
         estimate=cost.model_dump(mode="json"),
         created_at=moment,
         queued_at=moment,
+        priority=RANKS[request.priority],
+        queue=settings.queue,
+        deadline_seconds=request.deadline_seconds,
+        deadline_at=deadline_of(request.deadline_seconds),
     )
+    twin = None
+    if request.cache == "reuse":
+        twin = repository.twin_of(session, job.spec_digest, __version__)
+    if twin is None:
+        usage.require_room(session, cost.bytes.get("total", 0))
+        _queue(session, job)
+    else:
+        _answer_at_once(session, job, twin)
+    logger.info("job %s: submitted, %s", job.id, job.status, extra={"fields": {"job_id": job.id}})
+    return job
+
+
+def _queue(session: Session, job: Job) -> None:
     session.add(job)
     session.flush()
     append_event(session, job.id, STATUS, {"status": Status.QUEUED})
-    outbox.ring(session, job.id, settings.queue)
-    return job
+    outbox.ring(session, job.id, job.queue)
+
+
+def _answer_at_once(session: Session, job: Job, twin: Condensed) -> None:
+    job.status, job.cached = Status.SUCCEEDED, True
+    job.finished_at, job.deadline_at = job.created_at, None
+    job.condensed_id, job.headline = twin.id, twin.headline
+    session.add(job)
+    session.flush()
+    told = {"status": Status.SUCCEEDED, "cached": True, "condensed_id": twin.id}
+    append_event(session, job.id, STATUS, told)
 
 
 def find(
@@ -93,6 +126,13 @@ def find(
 def get(session: Session, job_id: str) -> JobRead:
     """One job as it is shown; raises NotFound."""
     return show(session, repository.get(session, job_id))
+
+
+def attempts_at(session: Session, job_id: str) -> dict[str, Any]:
+    """Every attempt at the job, oldest first; raises NotFound."""
+    repository.get(session, job_id)
+    found = [read_attempt(row) for row in attempts.of_job(session, job_id)]
+    return {"data": found, "has_more": False}
 
 
 def history(session: Session, job_id: str, after: int, limit: int) -> dict[str, Any]:
@@ -108,26 +148,10 @@ def history(session: Session, job_id: str, after: int, limit: int) -> dict[str, 
     }
 
 
-def cancel(session: Session, job_id: str) -> Job:
-    """Ask for the end of a job; a job that has ended stays as it is."""
-    job = repository.get(session, job_id, lock=True)
-    after = {Status.QUEUED: Status.CANCELLED, Status.RUNNING: Status.CANCELLING}.get(
-        Status(job.status)
-    )
-    if after is not None:
-        job.status = after
-        if after is Status.CANCELLED:
-            job.finished_at = now()
-        session.flush()
-        append_event(session, job_id, STATUS, {"status": after})
-        session.refresh(job)
-    return job
-
-
 def show(session: Session, job: Job) -> JobRead:
     """The job as it is shown, with its place in the queue."""
     queued = job.status == Status.QUEUED
-    return read_job(job, repository.ahead_of(session, job) if queued else None)
+    return read_job(job, ahead_of(session, job) if queued else None)
 
 
 def has_ended(job: Job) -> bool:

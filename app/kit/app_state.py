@@ -14,6 +14,7 @@ from app.kit.db import SessionFactory, reading, unit_of_work
 from app.kit.relay import Relay
 from app.kit.storage import Storage
 from app.kit.tenancy import NOBODY, bound
+from app.kit.watching import Requests
 from app.settings import Settings
 
 SEATS = 10
@@ -39,6 +40,7 @@ class AppState:
     relay: Relay
     streams: CapacityLimiter
     seats: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(SEATS))
+    requests: Requests = field(default_factory=Requests)
     uploads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(UPLOADS))
 
 

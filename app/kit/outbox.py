@@ -47,7 +47,7 @@ def relay(sessions: SessionFactory, publish: Publish) -> int:
     return len(sent)
 
 
-def ring_again(sessions: SessionFactory, queue: str, after_seconds: float) -> int:
+def ring_again(sessions: SessionFactory, after_seconds: float) -> int:
     """Ring for jobs that have been queued for so long that the broker must have forgotten them.
 
     A job that goes on waiting is rung for less and less often.
@@ -59,7 +59,7 @@ def ring_again(sessions: SessionFactory, queue: str, after_seconds: float) -> in
     with unit_of_work(sessions) as session:
         jobs = session.scalars(overdue.with_for_update(skip_locked=True)).all()
         for job in jobs:
-            ring(session, job.id, queue)
+            ring(session, job.id, job.queue)
             waited = (moment - job.queued_at).total_seconds()
             pause = min(max(waited, after_seconds), LONGEST_SILENCE * after_seconds)
             job.ring_at = moment + timedelta(seconds=pause)

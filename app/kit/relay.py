@@ -48,6 +48,5 @@ class Relay:
             self._wake.clear()
 
     def _round(self) -> None:
-        queue, after = self._settings.queue, self._settings.republish_seconds
-        outbox.ring_again(self._sessions, queue, after)
+        outbox.ring_again(self._sessions, self._settings.republish_seconds)
         outbox.relay(self._sessions, self._bell)

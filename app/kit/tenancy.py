@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import event, select
 from sqlalchemy.orm import ORMExecuteState, Session, sessionmaker, with_loader_criteria
 
-from app.models import Job, JobEvent, Owned, Tenant
+from app.models import Attempt, Job, JobEvent, Owned, Tenant, WebhookDelivery, WebhookEndpoint
 
 BOUND = "tenant_id"
 """In ``Session.info``: the tenant whose rows this session sees."""
@@ -47,9 +47,14 @@ def _restrict(execution: ORMExecuteState) -> None:
     if tenant is None or free or execution.is_column_load:
         return
     jobs = select(Job.id).where(Job.tenant_id == tenant)
+    endpoints = select(WebhookEndpoint.id).where(WebhookEndpoint.tenant_id == tenant)
     execution.statement = execution.statement.options(
         with_loader_criteria(Owned, lambda table: table.tenant_id == tenant, include_aliases=True),
         with_loader_criteria(JobEvent, JobEvent.job_id.in_(jobs), include_aliases=True),
+        with_loader_criteria(Attempt, Attempt.job_id.in_(jobs), include_aliases=True),
+        with_loader_criteria(
+            WebhookDelivery, WebhookDelivery.endpoint_id.in_(endpoints), include_aliases=True
+        ),
         with_loader_criteria(Tenant, Tenant.id == tenant, include_aliases=True),
     )
 

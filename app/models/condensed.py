@@ -27,4 +27,5 @@ class Condensed(Owned, Base):
     report: Mapped[dict[str, Any]] = mapped_column(Json)
     headline: Mapped[dict[str, Any]] = mapped_column(Json)
     files: Mapped[list[dict[str, Any]]] = mapped_column(Json)
+    code_version: Mapped[str] = mapped_column(String(40), default="")
     created_at: Mapped[datetime] = mapped_column(UtcTime)

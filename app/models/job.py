@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import Boolean, ForeignKey, Index, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, Json, UtcTime
@@ -14,11 +14,16 @@ class Job(Owned, Base):
     """One job.
 
     ``spec`` is the resolved JobSpec, ``pi_types`` its privileged types joined by commas; the lease
-    columns say who may write. A queued job is rung for again at ``ring_at``.
+    columns say who may write. A queued job is rung for again at ``ring_at`` and not taken before
+    ``not_before``. ``shrink`` counts how often it wanted more memory than there was. A ``cached``
+    one got the result of an earlier job.
     """
 
     __tablename__ = "jobs"
-    __table_args__ = (Index(None, "status", "lease_expires_at"),)
+    __table_args__ = (
+        Index(None, "status", "lease_expires_at"),
+        Index(None, "tenant_id", "claimed_at"),
+    )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     status: Mapped[str] = mapped_column(String(16), index=True)
@@ -35,8 +40,16 @@ class Job(Owned, Base):
     estimate: Mapped[dict[str, Any]] = mapped_column(Json)
     progress: Mapped[dict[str, Any] | None] = mapped_column(Json)
     attempt: Mapped[int] = mapped_column(Integer, default=0)
+    shrink: Mapped[int] = mapped_column(Integer, default=0)
+    priority: Mapped[int] = mapped_column(Integer, default=0)
+    queue: Mapped[str] = mapped_column(String(64))
+    cached: Mapped[bool] = mapped_column(Boolean, default=False)
+    deadline_seconds: Mapped[int | None] = mapped_column(Integer)
+    deadline_at: Mapped[datetime | None] = mapped_column(UtcTime)
     created_at: Mapped[datetime] = mapped_column(UtcTime)
     queued_at: Mapped[datetime] = mapped_column(UtcTime)
+    not_before: Mapped[datetime | None] = mapped_column(UtcTime)
+    claimed_at: Mapped[datetime | None] = mapped_column(UtcTime)
     ring_at: Mapped[datetime | None] = mapped_column(UtcTime)
     started_at: Mapped[datetime | None] = mapped_column(UtcTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcTime)

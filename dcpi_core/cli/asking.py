@@ -1,7 +1,7 @@
 """What the user asks for, from a JSON file, from options, or from both. Imports no torch."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from dcpi_core.spec.catalog import load_catalog
 from dcpi_core.spec.dataset import DatasetFacts
 from dcpi_core.spec.errors import FieldProblem, InvalidInput, UnknownName
-from dcpi_core.spec.job import FORMAT, NO_PRIVILEGED, JobRequest, JobSpec
+from dcpi_core.spec.job import FORMAT, NO_PRIVILEGED, JobRequest, JobSpec, JobSubmission
 from dcpi_core.spec.resolve import resolve
 
 M = TypeVar("M", bound=BaseModel)
@@ -125,12 +125,19 @@ def read_spec(asked: Asked, facts: DatasetFacts | None = None) -> JobSpec:
     body = _read_file(asked.file) if asked.file else {}
     if body.get("format") == FORMAT:
         return _finished_spec(body, asked)
-    request = _request(body, asked, facts.name if facts else None)
+    request = _validated(JobRequest, _merged(body, asked, facts.name if facts else None))
     return resolve(request, facts or catalogue_facts(request.dataset))
 
 
-def read_request(asked: Asked, dataset: str | None = None) -> JobRequest:
-    """The request for the service; ``dataset`` is the id of an upload, if there was one.
+def read_submission(
+    asked: Asked, dataset: str | None = None, treatment: Mapping[str, Any] | None = None
+) -> JobSubmission:
+    """The job for a service.
+
+    Args:
+        asked: the user's options.
+        dataset: the id of an upload, if there was one.
+        treatment: fields of a JobSubmission that say how the service treats the job.
 
     Raises:
         InvalidInput: something is missing, unknown or contradictory.
@@ -138,7 +145,8 @@ def read_request(asked: Asked, dataset: str | None = None) -> JobRequest:
     body = _read_file(asked.file) if asked.file else {}
     if body.get("format") == FORMAT:
         body = _as_request(_finished_spec(body, asked))
-    return _request(body, asked, dataset)
+    given = {key: value for key, value in (treatment or {}).items() if value is not None}
+    return _validated(JobSubmission, _merged(body | given, asked, dataset))
 
 
 def catalogue_facts(name: str) -> DatasetFacts:
@@ -149,7 +157,7 @@ def catalogue_facts(name: str) -> DatasetFacts:
     return known[name]
 
 
-def _request(body: dict[str, Any], asked: Asked, dataset: str | None) -> JobRequest:
+def _merged(body: dict[str, Any], asked: Asked, dataset: str | None) -> dict[str, Any]:
     given = asked.fields()
     if "fraction" in given or "images_per_class" in given:
         # One kind of budget on the command line replaces the other kind in the file.
@@ -162,7 +170,7 @@ def _request(body: dict[str, Any], asked: Asked, dataset: str | None) -> JobRequ
         options["network"] = asked.network
     for setting in asked.settings or ():
         _apply(setting, options)
-    return _validated(JobRequest, merged | {"options": options})
+    return merged | {"options": options}
 
 
 def _apply(setting: str, options: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from dcpi_core.cli import bundles, estimating, offline, remote, serving
+from dcpi_core.cli import bundles, controlling, estimating, offline, remote, serving
 from dcpi_core.cli.screen import print_error
 from dcpi_core.spec.errors import DcpiError
 
@@ -39,6 +39,10 @@ app.command("verify")(bundles.verify)
 app.command("test-data")(bundles.export_test)
 app.command("submit")(remote.submit)
 app.command("pull")(remote.pull)
+app.command("cancel")(controlling.cancel)
+app.command("pause")(controlling.pause)
+app.command("resume")(controlling.resume)
+app.command("retry")(controlling.retry)
 app.command("serve", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
     serving.serve
 )

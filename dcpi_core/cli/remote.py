@@ -34,6 +34,17 @@ def submit(
     settings: asking.Settings = None,
     archive: asking.ArchiveFile = None,
     image_size: asking.ImageSize = None,
+    deadline: Annotated[
+        int | None,
+        typer.Option("--deadline", help="seconds until the job expires", show_default=False),
+    ] = None,
+    priority: Annotated[
+        str | None,
+        typer.Option("--priority", help="low, normal or high, among your own", show_default=False),
+    ] = None,
+    recompute: Annotated[
+        bool, typer.Option("--recompute", help="even if an equal job was computed before")
+    ] = False,
     server: Server = LOCAL,
     api_key: ApiKey = None,
     out: Annotated[
@@ -49,12 +60,18 @@ def submit(
     asked = asking.Asked(
         spec, dataset, fraction, images_per_class, method, pi, network, seed, settings
     )
+    treatment = {
+        "deadline_seconds": deadline,
+        "priority": priority,
+        "cache": "ignore" if recompute else None,
+    }
     with Client(server, api_key=api_key) as client:
-        asking.read_request(asked, "upload" if archive else None)  # refuse before uploading
+        # Refuse before uploading.
+        asking.read_submission(asked, "upload" if archive else None, treatment)
         uploaded = None
         if archive is not None:
             uploaded = client.datasets.upload(archive, name=dataset, image_size=image_size).id
-        job = client.jobs.create(asking.read_request(asked, uploaded))
+        job = client.jobs.create(asking.read_submission(asked, uploaded, treatment))
         if detach:
             _print_job(job, as_json)
             return

@@ -7,7 +7,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 Item = TypeVar("Item")
 
 TERMINAL = frozenset({"succeeded", "failed", "cancelled", "crashed", "expired"})
-"""Statuses that a job never leaves."""
+"""Statuses that a job leaves only by a retry."""
 
 
 class Answer(BaseModel):
@@ -48,6 +48,7 @@ class Job(Answer):
     progress: JobProgress | None = None
     result: JobResult | None = None
     error: JobError | None = None
+    starts_from: str | None = None
 
     @property
     def finished(self) -> bool:

@@ -67,6 +67,11 @@ class Collection(Generic[A]):
         """The one with this id or name; raises NotFound."""
         return parse(self._model, self._transport.get(self._at(item)))
 
+    def delete(self, item: str) -> None:
+        """Delete the one with this id or name for good; raises NotFound or Conflict."""
+        path, http = self._at(item), self._transport.http
+        self._transport.send(lambda: http.build_request("DELETE", path))
+
     def _at(self, item: str, *more: str) -> str:
         return "/".join([self._path, _segment(item), *more])
 
@@ -92,7 +97,26 @@ class Jobs(Collection[Job]):
 
     def cancel(self, job_id: str) -> Job:
         """Ask a job to stop; asking again does no harm."""
-        path, http = self._at(job_id, "cancel"), self._transport.http
+        return self._do(job_id, "cancel")
+
+    def pause(self, job_id: str) -> Job:
+        """Take a job out of work without losing what it did; raises Conflict if it has ended."""
+        return self._do(job_id, "pause")
+
+    def resume(self, job_id: str) -> Job:
+        """Put a paused job back into the queue; raises Conflict if it is not paused."""
+        return self._do(job_id, "resume")
+
+    def retry(self, job_id: str) -> Job:
+        """Queue a job again that ended without a result; its ``starts_from`` says from where.
+
+        Raises:
+            Conflict: the job succeeded, or is paused.
+        """
+        return self._do(job_id, "retry")
+
+    def _do(self, job_id: str, verb: str) -> Job:
+        path, http = self._at(job_id, verb), self._transport.http
         response = self._transport.send(lambda: http.build_request("POST", path))
         return parse(Job, json_of(response))
 

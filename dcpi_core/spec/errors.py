@@ -21,6 +21,9 @@ DcpiError
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+OUT_OF_MEMORY = "out_of_memory"
+"""Code of a job that wanted more memory than its machine has; no class of ours is raised for it."""
+
 
 @dataclass(frozen=True)
 class FieldProblem:

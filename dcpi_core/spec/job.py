@@ -12,6 +12,7 @@ from dcpi_core.spec.protocols import Protocol
 
 FORMAT: Final = "dcpi-job/1"
 NO_PRIVILEGED = "none"
+MAX_DEADLINE_SECONDS: Final = 30 * 24 * 3600
 
 Control = Literal["equal_bytes", "equal_steps", "random_privileged", "permuted", "noise"]
 """A comparison that a sceptic would ask for; docs/protocols.md describes each."""
@@ -75,7 +76,7 @@ class RequestOptions(Record):
 
 
 class JobRequest(Record):
-    """The body of ``POST /v1/jobs``; four words are enough."""
+    """What is to be condensed and how; four words are enough."""
 
     dataset: Name = Field(description="a name from /v1/datasets, or the id of an upload")
     fraction: Ratio | str | None = Field(
@@ -90,6 +91,32 @@ class JobRequest(Record):
     name: Text | None = Field(None, description="your own title for the job")
     metadata: dict[Text, Text] = Field(default_factory=dict, max_length=16)
     options: RequestOptions = Field(default_factory=RequestOptions)
+
+
+Priority = Literal["low", "normal", "high"]
+CachePolicy = Literal["reuse", "ignore"]
+
+
+class JobSubmission(JobRequest):
+    """A job for a service: what is asked for, and how the service should treat it.
+
+    Nothing here changes the data that come out.
+    """
+
+    deadline_seconds: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_DEADLINE_SECONDS,
+        description="counted from the submission; a job that is not done by then is expired",
+    )
+    priority: Priority = Field(
+        "normal", description="order among your own queued jobs; other owners take their turns"
+    )
+    cache: CachePolicy = Field(
+        "reuse",
+        description="reuse: the result of an earlier job with the same resolved spec, computed by "
+        "the same version, is the answer at once; ignore: compute again",
+    )
 
 
 class Component(Record):

@@ -40,6 +40,7 @@ def queued(job_id: str) -> Job:
         labels={},
         created_at=now(),
         queued_at=now(),
+        queue="gpu",
     )
 
 

@@ -91,15 +91,15 @@ def test_who_lost_the_lease_can_write_nothing(sessions, job_id):
     old = claim(sessions, job_id)
     expire(sessions, job_id)
     with unit_of_work(sessions) as session:
-        assert leases.reap(session, "gpu", 3) == [job_id]
+        assert leases.reap(session, 3) == [job_id]
     new = claim(sessions, job_id)
     with unit_of_work(sessions) as session:
         assert leases.heartbeat(session, old, {"phase": "base"}) is Wanted.FENCED
         assert not leases.finish(session, old, result(job_id))
         assert not leases.fail(session, old, "x", "y")
         assert not leases.cancelled(session, old)
-        assert leases.release(session, old, "gpu", max_attempts=3, reason="z") is None
-        assert not leases.hand_over(session, old, "gpu")
+        assert leases.release(session, old, max_attempts=3, reason="z") is None
+        assert not leases.hand_over(session, old)
         assert leases.heartbeat(session, new) is Wanted.CONTINUE
     assert (job_of(sessions, job_id).status, new.attempt) == ("running", 2)
 
@@ -109,7 +109,7 @@ def test_a_heartbeat_keeps_the_lease_and_records_progress(sessions, job_id):
     progress = {"phase": "base", "step": 1, "total_steps": 2, "fraction": 0.5}
     with unit_of_work(sessions) as session:
         assert leases.heartbeat(session, leases.Lease(job_id, lease.token, 1, 60), progress)
-        assert leases.reap(session, "gpu", 3) == []
+        assert leases.reap(session, 3) == []
     assert job_of(sessions, job_id).progress == progress
 
 
@@ -118,7 +118,7 @@ def test_attempts_run_out(sessions, job_id):
         assert claim(sessions, job_id).attempt == attempt
         expire(sessions, job_id)
         with unit_of_work(sessions) as session:
-            leases.reap(session, "gpu", 3)
+            leases.reap(session, 3)
     job = job_of(sessions, job_id)
     assert (job.status, job.error_code) == ("crashed", "attempts_exhausted")
     assert job.finished_at is not None
@@ -129,7 +129,7 @@ def test_handing_over_costs_no_attempt(sessions, job_id):
         lease = claim(sessions, job_id)
         assert lease.attempt == 1
         with unit_of_work(sessions) as session:
-            assert leases.hand_over(session, lease, "gpu")
+            assert leases.hand_over(session, lease)
     assert job_of(sessions, job_id).status == "queued"
 
 
@@ -138,7 +138,7 @@ def test_a_lost_worker_of_a_cancelled_job_ends_it(client, sessions, job_id):
     client.post(f"/v1/jobs/{job_id}/cancel")
     expire(sessions, job_id)
     with unit_of_work(sessions) as session:
-        leases.reap(session, "gpu", 3)
+        leases.reap(session, 3)
     assert job_of(sessions, job_id).status == "cancelled"
 
 
@@ -155,7 +155,7 @@ def test_giving_back_rings_again(sessions, job_id):
     lease = claim(sessions, job_id)
     assert outbox.relay(sessions, lambda *_: None) == 1
     with unit_of_work(sessions) as session:
-        leases.release(session, lease, "gpu", max_attempts=3, reason="died")
+        leases.release(session, lease, max_attempts=3, reason="died")
     rung = []
     outbox.relay(sessions, lambda *message: rung.append(message))
     assert rung == [(job_id, "gpu")]
@@ -173,6 +173,6 @@ def test_a_broker_that_is_down_loses_no_message(sessions, job_id):
 
 def test_jobs_that_the_broker_forgot_are_rung_for_again(sessions, job_id):
     outbox.relay(sessions, lambda *_: None)
-    assert outbox.ring_again(sessions, "gpu", after_seconds=60) == 0
-    assert outbox.ring_again(sessions, "gpu", after_seconds=0) == 1
+    assert outbox.ring_again(sessions, after_seconds=60) == 0
+    assert outbox.ring_again(sessions, after_seconds=0) == 1
     assert outbox.relay(sessions, lambda *_: None) == 1

@@ -180,7 +180,7 @@ def test_a_tenant_at_its_limit_waits_and_is_called_again(state, client):
         assert leases.fail(session, lease, "x", "y")
         session.execute(update(Job).values(ring_at=now() - timedelta(seconds=1)))
         session.query(outbox.OutboxMessage).delete()
-    assert outbox.ring_again(state.sessions, "gpu", 60) == 1
+    assert outbox.ring_again(state.sessions, 60) == 1
     assert claim(second) is not None
 
 

@@ -110,7 +110,7 @@ def test_many_relays_at_once_send_each_message_once(database, tmp_path, request)
     together(empty)
     assert sorted(sent) == jobs
     sent.clear()
-    together(lambda: outbox.ring_again(sessions, "gpu", 0.001))
+    together(lambda: outbox.ring_again(sessions, 0.001))
     together(empty)
     assert len(sent) == len(set(sent)) >= outbox.BATCH
     engine.dispose()
@@ -132,10 +132,10 @@ def test_only_what_was_sent_is_forgotten(client, state):
 
 
 def test_reminders_become_rarer_and_never_pile_up(state, job_id):
-    assert outbox.ring_again(state.sessions, "gpu", 0.001) == 0  # its message is not yet sent
+    assert outbox.ring_again(state.sessions, 0.001) == 0  # its message is not yet sent
     outbox.relay(state.sessions, lambda *_: None)
-    assert outbox.ring_again(state.sessions, "gpu", 0.001) == 1
-    assert outbox.ring_again(state.sessions, "gpu", 0.001) == 0
+    assert outbox.ring_again(state.sessions, 0.001) == 1
+    assert outbox.ring_again(state.sessions, 0.001) == 0
     outbox.relay(state.sessions, lambda *_: None)
     with reading(state.sessions) as session:
         job = session.get(Job, job_id)

@@ -8,9 +8,10 @@ from sqlalchemy import func, select, update
 from app.kit.clock import now
 from app.kit.db import unit_of_work
 from app.kit.tenancy import bound
-from app.models import Base, Condensed, Job, JobEvent, Owned
+from app.models import Base, Condensed, Job, JobEvent, Owned, WebhookDelivery
 from app.openapi import render_document
 from app.settings import Settings
+from dcpi_core import __version__
 from tests.app.access import SECRET, bearer, new_key, tenant_id
 from tests.app.conftest import FOUR_WORDS, upload
 
@@ -19,6 +20,9 @@ NOT_OWNED = {
     "tenants": "the tenants themselves",
     "job_events": "belong to a job; restricted through it",
     "outbox": "read by relays and workers only",
+    "attempts": "belong to a job; restricted through it",
+    "webhook_deliveries": "belong to an endpoint; restricted through it",
+    "erasures": "read by housekeeping only",
 }
 FILE = "report.json"
 
@@ -30,7 +34,12 @@ def operations() -> list[tuple[str, str]]:
 
 OPERATIONS = operations()
 ABOUT_ONE = [(method, path) for method, path in OPERATIONS if "{" in path]
-LISTS = [(m, path) for m, path in OPERATIONS if m == "GET" and "{" not in path and path not in OPEN]
+WHOLE = {"/metrics"}
+LISTS = [
+    (method, path)
+    for method, path in OPERATIONS
+    if method == "GET" and "{" not in path and path not in OPEN | WHOLE
+]
 
 
 def test_the_walk_sees_them_all():
@@ -58,11 +67,15 @@ def bob(state) -> dict[str, str]:
 def belongings(client, state, alice, tmp_path) -> dict[str, str]:
     """Something of everything, Alice's; by the names of the path parameters."""
     job_id = client.post("/v1/jobs", json=FOUR_WORDS, headers=alice).json()["id"]
+    hook = {"url": "https://alice.example/hook"}
+    endpoint = client.post("/v1/webhook-endpoints", json=hook, headers=alice).json()["id"]
     found = {
         "job_id": job_id,
         "dataset": "ds_" + "0" * 26,
         "condensed_id": "cds_" + "0" * 26,
         "key_id": client.get("/v1/keys", headers=alice).json()["data"][0]["id"],
+        "endpoint_id": endpoint,
+        "delivery_id": "msg_" + "0" * 26,
         "path": FILE,
     }
     files = [FILE, "manifest.json", "previews/grid.png"]
@@ -73,6 +86,16 @@ def belongings(client, state, alice, tmp_path) -> dict[str, str]:
         owner = tenant_id(session, "alice")
     with unit_of_work(bound(state.sessions, owner)) as session:
         session.add(upload(found["dataset"], "pets"))
+        session.add(
+            WebhookDelivery(
+                id=found["delivery_id"],
+                endpoint_id=endpoint,
+                job_id=job_id,
+                type="job.running",
+                payload={},
+                created_at=now(),
+            )
+        )
         session.add(
             Condensed(
                 id=found["condensed_id"],
@@ -161,10 +184,26 @@ def test_an_idempotency_key_is_ones_own(client, alice, bob):
     assert create(alice) == create(alice) != create(bob)
 
 
-def test_the_place_in_the_queue_counts_everybodys_jobs(client, alice, bob):
+def test_the_place_in_the_queue_counts_ones_own_jobs(client, alice, bob):
+    """Tenants take turns, so the jobs of others are not ahead."""
     client.post("/v1/jobs", json=FOUR_WORDS, headers=alice)
-    job = client.post("/v1/jobs", json=FOUR_WORDS, headers=bob).json()
-    assert job["queue_ahead"] == 1
+    jobs = [client.post("/v1/jobs", json=FOUR_WORDS, headers=bob).json() for _ in range(2)]
+    assert [job["queue_ahead"] for job in jobs] == [0, 1]
+
+
+def test_metrics_are_the_operators(client, state, alice):
+    assert client.get("/metrics", headers=alice).status_code == 404
+    client.post("/v1/jobs", json=FOUR_WORDS, headers=alice)
+    operator = bearer(new_key(state, "default"))
+    assert 'dcpi_jobs{status="queued"} 1' in client.get("/metrics", headers=operator).text
+
+
+def test_anothers_result_is_not_handed_out(client, state, alice, bob, belongings):
+    """An equal spec is answered at once with one's own result, never with another's."""
+    with unit_of_work(state.sessions) as session:
+        session.execute(update(Condensed).values(code_version=__version__))
+    for who, status in ((bob, "queued"), (alice, "succeeded")):
+        assert client.post("/v1/jobs", json=FOUR_WORDS, headers=who).json()["status"] == status
 
 
 def tables() -> Iterator[tuple[str, type]]:

@@ -40,3 +40,13 @@ def test_map_passes_errors_on(runtime):
     with pytest.raises(ValueError, match="0"):
         runtime.map(fail, range(2))
     assert torch.get_num_threads() == 2
+
+
+def test_a_job_that_ran_out_of_memory_gets_smaller_pieces():
+    sizes = [Runtime.choose("cpu", shrink=shrink).micro_batch for shrink in range(4)]
+    assert sizes == [32, 8, 2, 1]
+    assert [Runtime.choose("cuda", shrink=shrink).micro_batch for shrink in range(3)] == [
+        None,
+        64,
+        16,
+    ]

@@ -11,17 +11,18 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from app.jobs.checkpoints import key_of
 from app.kit.storage import open_storage
 from app.migrate import upgrade
 from app.settings import Settings
 from dcpi_core.client import Client
 from dcpi_core.client.models import Job
 from tests.servers import free_port
-from worker.checkpoints import key_of
 from worker.watchdog import signal_group
 
 TAG = "DCPI_TEST_TAG"
 TINY = {
+    "cache": "ignore",
     "dataset": "digits",
     "images_per_class": 1,
     "base_method": "dc",
@@ -33,6 +34,7 @@ TINY = {
     },
 }
 TINIEST = {
+    "cache": "ignore",
     "dataset": "digits",
     "images_per_class": 1,
     "base_method": "random",

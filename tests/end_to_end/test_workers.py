@@ -118,7 +118,6 @@ def test_cancelling_a_running_job_takes_less_than_five_seconds(servers, capsys):
         seconds = time.monotonic() - began
         assert seconds < 5.0
         assert servers.alive("worker.runner") == []
-        assert servers.checkpoint_step(job.id) == ("", 0)
     with capsys.disabled():
         print(f"\ncancelled in {seconds:.1f} s")
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from app.jobs import repository, service
+from app.jobs import attempts, control, repository, service
 from app.jobs.events import events_after
 from app.kit.broker import Bell
 from app.kit.db import unit_of_work
 from app.kit.tenancy import bound
 from app.migrate import upgrade
-from app.models import DEFAULT_TENANT, Condensed, Job, JobEvent, OutboxMessage
+from app.models import DEFAULT_TENANT, Attempt, Condensed, Job, JobEvent, OutboxMessage
 from app.settings import Settings
-from dcpi_core.spec.job import JobRequest
+from dcpi_core.spec.job import JobSubmission
 from dcpi_core.spec.report import Arm, ByteCount, Environment, Report
 from worker.attempt import Patience
 from worker.supervisor import Supervisor
@@ -82,7 +82,7 @@ class Desk:
         self.stop = threading.Event()
 
     def submit(self, **changes) -> str:
-        request = JobRequest.model_validate(REQUEST | changes)
+        request = JobSubmission.model_validate(REQUEST | changes)
         with unit_of_work(bound(self.tools.sessions, DEFAULT_TENANT)) as session:
             job = service.create(session, self.tools.settings, request)
             session.query(OutboxMessage).delete()
@@ -110,7 +110,7 @@ class Desk:
             act(session)
 
     def cancel(self, job_id: str) -> None:
-        self.change(lambda session: service.cancel(session, job_id))
+        self.change(lambda session: control.cancel(session, job_id))
 
     def job(self, job_id: str) -> Job:
         with unit_of_work(self.tools.sessions) as session:
@@ -120,6 +120,10 @@ class Desk:
         with unit_of_work(self.tools.sessions) as session:
             found = events_after(session, job_id, 0, 10_000)
         return [event for event in found if kind in (None, event.type)]
+
+    def attempts(self, job_id: str) -> list[Attempt]:
+        with unit_of_work(self.tools.sessions) as session:
+            return attempts.of_job(session, job_id)
 
     def logged(self, job_id: str) -> list[str]:
         return [event.data["message"] for event in self.events(job_id, "log")]

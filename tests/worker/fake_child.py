@@ -116,8 +116,14 @@ def use_dataset(workspace):
     finish(workspace)
 
 
+def show_shrink(workspace):
+    say("log", message=f"shrink {ORDER['shrink']}")
+    finish(workspace)
+
+
 SCENES = {
     "finish": finish,
+    "show shrink": show_shrink,
     "resume": resume,
     "chatter": chatter,
     "wait": wait_for_term,

@@ -7,11 +7,12 @@ import time
 
 import pytest
 
+from app.jobs.checkpoints import FILE, job_of, key_of
 from dcpi_core.spec.errors import NotFound
 from tests.worker.waiting import until
 from worker import places
-from worker.checkpoints import Checkpoint, job_of, key_of
-from worker.places import CHECKPOINT, Places
+from worker.checkpoints import Checkpoint
+from worker.places import Places
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def home(tmp_path):
 def write(workspace, text: str) -> None:
     temporary = workspace / "temporary"
     temporary.write_text(text)
-    temporary.replace(workspace / CHECKPOINT)
+    temporary.replace(workspace / FILE)
 
 
 def stored(tools) -> str:
@@ -46,7 +47,7 @@ def test_a_checkpoint_comes_back(tools, tmp_path):
     (other := tmp_path / "other").mkdir()
     checkpoint = Checkpoint(tools.storage, "job_1", other)
     assert checkpoint.fetch()
-    assert (other / CHECKPOINT).read_text() == "one"
+    assert (other / FILE).read_text() == "one"
     assert not checkpoint.store(), "what was fetched need not be stored"
     assert not Checkpoint(tools.storage, "job_2", other).fetch()
 

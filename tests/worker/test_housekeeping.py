@@ -8,12 +8,12 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, update
 
-from app.jobs import leases
+from app.jobs import control, leases
+from app.jobs.checkpoints import key_of
 from app.kit.clock import now
 from app.kit.db import reading, unit_of_work
 from app.models import DEFAULT_TENANT, IdempotencyKey, Job
 from tests.worker.waiting import until
-from worker.checkpoints import key_of
 from worker.housekeeping import Housekeeper
 
 
@@ -54,12 +54,38 @@ def test_a_job_that_was_forgotten_is_rung_for(desk, keeper):
     assert desk.rung() == [job_id]
 
 
-def test_checkpoints_of_ended_jobs_are_deleted(desk, keeper):
+def test_checkpoints_are_kept_for_a_retry_and_deleted_later(desk, keeper):
     ended, waiting = desk.run("fault"), desk.submit()
     for job_id in (ended, waiting):
         put(desk, job_id)
     keeper.sweep_checkpoints()
+    assert desk.objects("checkpoints") == sorted([key_of(ended), key_of(waiting)])
+    hours = desk.tools.settings.keep_checkpoints_hours
+    long_ago = now() - timedelta(hours=hours, minutes=1)
+    values = {"finished_at": long_ago}
+    desk.change(lambda s: s.execute(update(Job).where(Job.id == ended).values(values)))
+    keeper.sweep_checkpoints()
     assert desk.objects("checkpoints") == [key_of(waiting)]
+
+
+def test_a_checkpoint_of_a_finished_job_is_of_no_use(desk, keeper):
+    desk.write_bundle()
+    put(desk, desk.run("finish"))
+    keeper.sweep_checkpoints()
+    assert desk.objects("checkpoints") == []
+
+
+def test_a_job_that_waits_beyond_its_deadline_expires(desk, keeper):
+    late, paused, early = (desk.submit(deadline_seconds=60, seed=seed) for seed in range(3))
+    desk.change(lambda session: control.pause(session, paused))
+    past = {"deadline_at": now() - timedelta(seconds=1)}
+    missed = update(Job).where(Job.id.in_([late, paused])).values(past)
+    desk.change(lambda session: session.execute(missed))
+    keeper.expire()
+    assert [desk.job(job_id).status for job_id in (late, paused)] == ["expired", "expired"]
+    assert desk.job(early).status == "queued"
+    assert desk.job(late).error_code == "deadline_passed"
+    assert "60 seconds" in desk.job(late).error_detail
 
 
 def test_uploads_that_a_killed_process_left_are_deleted(desk, keeper):
@@ -98,8 +124,8 @@ def test_one_duty_that_fails_does_not_stop_the_others(desk, keeper, monkeypatch)
 
     fail.__name__ = "reap"
     monkeypatch.setattr(keeper, "reap", fail)
-    ended = desk.run("fault")
-    put(desk, ended)
+    desk.write_bundle()
+    put(desk, desk.run("finish"))
     keeper.round()  # relaying fails too: there is no broker
     assert desk.objects("checkpoints") == []
 

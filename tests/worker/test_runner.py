@@ -64,7 +64,7 @@ def spoken(tmp_path):
 
 
 def test_a_finished_pipeline(spoken, monkeypatch):
-    def pipeline(spec, place, *, progress, stop, device):
+    def pipeline(spec, place, *, progress, stop, device, shrink):
         progress(Progress(Phase.BASE, 1, 2, "dc", {"loss": 0.5}))
         return place.workspace / "bundle"
 
@@ -150,7 +150,7 @@ def test_a_record_that_cannot_be_told_does_not_end_the_work(tmp_path, monkeypatc
 
 
 def test_a_number_that_is_none_is_left_out(spoken, monkeypatch):
-    def pipeline(spec, place, *, progress, stop, device):
+    def pipeline(spec, place, *, progress, stop, device, shrink):
         metrics = {"loss": float("nan"), "gap": float("inf"), "top1": 0.5}
         progress(Progress(Phase.BASE, 1, 2, "half \udfff", metrics))
         raise DatasetUnavailable("no \ud800 there")

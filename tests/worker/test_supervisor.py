@@ -12,13 +12,13 @@ import pytest
 from sqlalchemy import text, update
 from sqlalchemy.exc import OperationalError
 
-from app.jobs import leases
+from app.jobs import control, leases
+from app.jobs.checkpoints import key_of
 from app.kit.storage import Storage
 from app.models import DEFAULT_TENANT, Dataset, Job
 from dcpi_core.spec.catalog import load_catalog
 from tests.worker.waiting import until
 from worker import settlement
-from worker.checkpoints import key_of
 from worker.supervisor import Supervisor, runner_command
 
 
@@ -89,9 +89,33 @@ def test_the_jobs_own_fault_is_final_and_told(desk):
     assert desk.rung() == []
 
 
-def test_want_of_memory_is_the_jobs_fault(desk):
-    job = desk.job(desk.run("memory"))
+@pytest.mark.parametrize("scene", ["memory", "killed"])
+def test_want_of_memory_is_answered_by_a_smaller_attempt(desk, scene):
+    desk.write_bundle()
+    job_id = desk.run(scene)
+    assert (desk.job(job_id).status, desk.rung()) == ("queued", [job_id])
+    desk.run("show shrink", job_id)
+    assert desk.logged(job_id) == ["shrink 1"]
+    assert desk.job(job_id).status == "succeeded"
+    tried = [(row.number, row.shrink, row.outcome, row.code) for row in desk.attempts(job_id)]
+    assert tried == [(1, 0, "queued", "out_of_memory"), (2, 1, "succeeded", None)]
+
+
+def test_a_job_that_is_too_large_at_any_size_has_failed(desk):
+    job_id = desk.run("memory")
+    desk.run("memory", job_id)
+    job = desk.job(job_id)
     assert (job.status, job.error_code) == ("failed", "out_of_memory")
+    assert "smaller" in job.error_detail
+    assert [row.outcome for row in desk.attempts(job_id)] == ["queued", "failed"]
+
+
+def test_only_want_of_memory_makes_a_job_smaller(desk):
+    job_id = desk.run("crash")
+    assert desk.job(job_id).shrink == 0
+    (row,) = desk.attempts(job_id)
+    assert (row.code, row.outcome) == ("worker_error", "queued")
+    assert "ValueError: a bug" in row.detail
 
 
 @pytest.mark.parametrize("scene", ["crash", "killed", "137", "silent exit"])
@@ -106,7 +130,7 @@ def test_attempts_come_to_an_end(desk):
     job = desk.job(job_id)
     assert (job.status, job.attempt, desk.starts()) == ("crashed", 2, 2)
     assert "ValueError: a bug" in job.error_detail
-    assert desk.objects("checkpoints") == [], "nobody will need it"
+    assert desk.objects("checkpoints") == [key_of(job_id)], "a retry may go on from it"
 
 
 def test_last_words_are_fit_to_be_shown(desk):
@@ -165,6 +189,50 @@ def test_cancelling_takes_less_than_five_seconds(desk, scene):
     assert desk.job(job_id).status == "cancelled"
     assert desk.objects("checkpoints") == []
     assert desk.workspaces() == []
+
+
+def test_a_pause_keeps_the_work_and_a_resumed_job_goes_on_from_it(desk):
+    desk.write_bundle()
+    job_id = desk.submit()
+    thread = desk.run_aside("wait", job_id)
+    until(lambda: desk.events(job_id, "progress"))
+    desk.change(lambda session: control.pause(session, job_id))
+    assert desk.job(job_id).status == "pausing"
+    thread.join(timeout=10)
+    assert (desk.job(job_id).status, desk.rung()) == ("paused", [])
+    desk.run("resume", job_id)
+    assert desk.starts() == 1, "a paused job is not claimed"
+    desk.change(lambda session: control.resume(session, job_id))
+    assert desk.rung() == [job_id]
+    desk.run("resume", job_id)
+    assert desk.logged(job_id) == ["stopped at step 1"]
+    assert desk.job(job_id).status == "succeeded"
+
+
+def test_a_job_cancelled_while_it_pauses_is_cancelled(desk):
+    job_id = desk.submit()
+    thread = desk.run_aside("deaf", job_id, preempted=1.0)
+    until(lambda: desk.events(job_id, "progress"))
+    desk.change(lambda session: control.pause(session, job_id))
+    desk.cancel(job_id)
+    thread.join(timeout=10)
+    assert desk.job(job_id).status == "cancelled"
+
+
+def test_a_deadline_ends_a_running_job_and_a_retry_goes_on_from_there(desk):
+    desk.write_bundle()
+    job_id = desk.submit(deadline_seconds=3600)
+    thread = desk.run_aside("wait", job_id)
+    until(lambda: desk.events(job_id, "progress"))
+    past = update(Job).where(Job.id == job_id).values(deadline_at=datetime.now(UTC))
+    desk.change(lambda session: session.execute(past))
+    thread.join(timeout=10)
+    job = desk.job(job_id)
+    assert (job.status, job.error_code) == ("expired", "deadline_passed")
+    desk.change(lambda session: control.retry(session, job_id, from_checkpoint=True))
+    desk.run("resume", job_id)
+    assert desk.logged(job_id) == ["stopped at step 1"]
+    assert desk.job(job_id).status == "succeeded"
 
 
 def test_a_lost_lease_ends_the_child_and_writes_nothing(desk):

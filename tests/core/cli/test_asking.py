@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from dcpi_core.cli.asking import Asked, read_request, read_spec
+from dcpi_core.cli.asking import Asked, read_spec, read_submission
 from dcpi_core.cli.table import Row, accuracy_table
 from dcpi_core.spec.errors import InvalidInput
 from tests.core.cli.conftest import TINY
@@ -32,7 +32,7 @@ class TestRequests:
             network="ConvNetD2",
             settings=["evaluation.epochs=7", "pi.soft.temperature=2.5", "base.note=plain words"],
         )
-        found = read_request(asked)
+        found = read_submission(asked)
         assert found.fraction == "5%"
         assert found.pi_type == ("soft", "feature")
         assert found.options.network == "ConvNetD2"
@@ -42,17 +42,17 @@ class TestRequests:
 
     def test_no_privileged_type_means_none(self):
         asked = Asked(None, dataset="digits", images_per_class=1, method="random")
-        assert read_request(asked).pi_type == "none"
+        assert read_submission(asked).pi_type == "none"
 
     def test_options_override_the_file(self, tmp_path):
         path = written(tmp_path, FIELDS | {"seed": 3, "options": {"base": {"a": 1, "b": 2}}})
         asked = Asked(path, images_per_class=2, settings=["base.b=3"])
-        found = read_request(asked)
+        found = read_submission(asked)
         assert (found.fraction, found.images_per_class, found.seed) == (None, 2, 3)
         assert found.options.base == {"a": 1, "b": 3}
 
     def test_an_upload_replaces_the_name(self, tmp_path):
-        assert read_request(Asked(written(tmp_path, FIELDS)), "ds_7").dataset == "ds_7"
+        assert read_submission(Asked(written(tmp_path, FIELDS)), "ds_7").dataset == "ds_7"
 
     def test_a_resolved_spec_becomes_the_same_job(self, tmp_path):
         spec = read_spec(Asked(written(tmp_path, FIELDS)))
@@ -60,7 +60,7 @@ class TestRequests:
         path.write_text(spec.model_dump_json())
         assert read_spec(Asked(path)) == spec
         as_request = tmp_path / "request.json"
-        request = read_request(Asked(path)).model_dump_json(exclude_unset=True)
+        request = read_submission(Asked(path)).model_dump_json(exclude_unset=True)
         as_request.write_text(request)
         assert read_spec(Asked(as_request)) == spec
 
@@ -73,12 +73,12 @@ class TestRequests:
     @pytest.mark.parametrize("setting", ["x", "x=1", "=1", "base.=1", "base"])
     def test_settings_of_another_form(self, setting):
         with pytest.raises(InvalidInput, match="--set"):
-            read_request(Asked(None, dataset="digits", settings=[setting]))
+            read_submission(Asked(None, dataset="digits", settings=[setting]))
 
     @pytest.mark.parametrize("text", ["", "[1]", "{", "null"])
     def test_files_that_hold_no_request(self, tmp_path, text):
         with pytest.raises(InvalidInput, match=r"job\.json"):
-            read_request(Asked(written(tmp_path, text)))
+            read_submission(Asked(written(tmp_path, text)))
 
 
 class TestMistakes:

@@ -29,6 +29,11 @@ class Service:
         if request.method == "POST" and path == "/jobs":
             self.bodies.append(json.loads(request.read()))
             return httpx.Response(202, json={"id": "job_1", "status": "queued"})
+        if request.method == "POST" and path.startswith("/jobs/job_1/"):
+            verb = path.rpartition("/")[2]
+            status = {"pause": "pausing", "cancel": "cancelling"}.get(verb, "queued")
+            more = {"starts_from": "checkpoint"} if verb == "retry" else {}
+            return httpx.Response(200, json={"id": "job_1", "status": status} | more)
         if path == "/jobs/job_1":
             return httpx.Response(200, json={"id": "job_1"} | self.look())
         if path == "/condensed/cds_1/files":
@@ -65,6 +70,7 @@ def service(made, monkeypatch):
         return Client(server, api_key=api_key, transport=httpx.MockTransport(found))
 
     monkeypatch.setattr("dcpi_core.cli.remote.Client", client)
+    monkeypatch.setattr("dcpi_core.cli.controlling.Client", client)
     monkeypatch.setattr("dcpi_core.client.resources.time.sleep", lambda _: None)
     return found
 
@@ -145,3 +151,38 @@ def test_pull_of_nothing(service, dcpi):
     done = dcpi("pull", "cds_nope")
     assert done.exit_code == 2
     assert "error: no /condensed/cds_nope" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("verb", "said"),
+    [
+        ("pause", "job_1 is pausing"),
+        ("resume", "job_1 is queued"),
+        ("cancel", "job_1 is cancelling"),
+        ("retry", "job_1 is queued, starting from its checkpoint"),
+    ],
+)
+def test_a_job_is_told_what_to_do(service, dcpi, verb, said):
+    done = dcpi(verb, "job_1")
+    assert (done.exit_code, done.stdout) == (0, f"{said}\n")
+
+
+def test_submit_says_how_the_job_is_to_be_treated(service, dcpi):
+    options = ["--deadline", "600", "--priority", "high", "--recompute", "--detach"]
+    assert dcpi("submit", *TINY, *options).exit_code == 0
+    given = {name: service.bodies[0][name] for name in ("deadline_seconds", "priority", "cache")}
+    assert given == {"deadline_seconds": 600, "priority": "high", "cache": "ignore"}
+
+
+def test_a_treatment_that_does_not_exist_is_refused(service, dcpi):
+    done = dcpi("submit", *TINY, "--priority", "urgent")
+    assert (done.exit_code, service.bodies) == (2, [])
+    assert "priority" in done.stderr
+    assert "'low', 'normal' or 'high'" in done.stderr
+
+
+def test_a_condensation_here_takes_no_words_for_a_service(dcpi, tmp_path):
+    (tmp_path / "spec.json").write_text('{"dataset": "digits", "deadline_seconds": 60}')
+    done = dcpi("condense", tmp_path / "spec.json", *TINY, "--out", tmp_path / "out")
+    assert done.exit_code == 2
+    assert "deadline_seconds" in done.stderr

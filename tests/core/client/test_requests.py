@@ -53,6 +53,12 @@ class TestJobs:
         assert client.jobs.cancel("job_1").finished
         assert (sent[0].method, sent[0].url.path) == ("POST", "/v1/jobs/job_1/cancel")
 
+    @pytest.mark.parametrize("verb", ["pause", "resume", "retry"])
+    def test_verbs(self, service, verb):
+        client, sent = service([ok(job("queued", starts_from="checkpoint"))])
+        assert getattr(client.jobs, verb)("job_1").starts_from == "checkpoint"
+        assert (sent[0].method, sent[0].url.path) == ("POST", f"/v1/jobs/job_1/{verb}")
+
     def test_ids_cannot_address_anything_else(self, service):
         client, sent = service([ok(job())])
         client.jobs.get("../datasets?x=1#y")

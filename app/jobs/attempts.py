@@ -1,0 +1,36 @@
+"""The record of attempts: written in the transaction that claims a job or lets it go."""
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from app.kit.clock import now
+from app.models import Attempt, Job
+
+
+def begin(session: Session, job_id: str, worker: str) -> None:
+    """A worker has claimed the job."""
+    earlier = select(func.count()).select_from(Attempt).where(Attempt.job_id == job_id)
+    shrink = session.scalar(select(Job.shrink).where(Job.id == job_id))
+    session.add(
+        Attempt(
+            job_id=job_id,
+            number=(session.scalar(earlier) or 0) + 1,
+            worker=worker,
+            shrink=shrink,
+            started_at=now(),
+        )
+    )
+
+
+def end(
+    session: Session, job_id: str, outcome: str, code: str | None = None, detail: str | None = None
+) -> None:
+    """The job was left in the state ``outcome``; nothing happens if nobody was at work on it."""
+    going_on = update(Attempt).where(Attempt.job_id == job_id, Attempt.ended_at.is_(None))
+    session.execute(going_on.values(ended_at=now(), outcome=outcome, code=code, detail=detail))
+
+
+def of_job(session: Session, job_id: str) -> list[Attempt]:
+    """All attempts at the job, in order."""
+    statement = select(Attempt).where(Attempt.job_id == job_id)
+    return list(session.scalars(statement.order_by(Attempt.number)))

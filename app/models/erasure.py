@@ -1,0 +1,21 @@
+"""Objects that are to be deleted from the storage."""
+
+from datetime import datetime
+
+from sqlalchemy import Integer, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base, UtcTime
+
+
+class Erasure(Base):
+    """An object, or with a last ``/`` all objects below it.
+
+    The row goes when the storage has let them go.
+    """
+
+    __tablename__ = "erasures"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    key: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(UtcTime)

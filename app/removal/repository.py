@@ -1,0 +1,63 @@
+"""Queries of the deletion: what hangs on a job, a result or an upload."""
+
+from datetime import datetime
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
+
+from app.jobs.states import TERMINAL
+from app.models import (
+    Attempt,
+    Condensed,
+    IdempotencyKey,
+    Job,
+    JobEvent,
+    OutboxMessage,
+    WebhookDelivery,
+)
+
+
+def result_made_by(session: Session, job_id: str) -> Condensed | None:
+    """The condensed dataset that this job computed, or took over."""
+    return session.scalar(select(Condensed).where(Condensed.job_id == job_id))
+
+
+def other_user_of(session: Session, condensed_id: str, job_id: str) -> Job | None:
+    """Another job that was answered with this result."""
+    others = select(Job).where(Job.condensed_id == condensed_id, Job.id != job_id)
+    return session.scalar(others.order_by(Job.id).limit(1))
+
+
+def forget_result(session: Session, condensed_id: str) -> None:
+    """Jobs no longer point at this result."""
+    users = update(Job).where(Job.condensed_id == condensed_id)
+    session.execute(users.values(condensed_id=None, headline=None))
+
+
+def forget_dataset(session: Session, dataset_id: str) -> None:
+    """Jobs no longer point at this upload."""
+    session.execute(update(Job).where(Job.dataset_id == dataset_id).values(dataset_id=None))
+
+
+def active_jobs_on(session: Session, dataset_id: str) -> int:
+    """Jobs on this upload that have not ended."""
+    active = (Job.dataset_id == dataset_id, Job.status.not_in(TERMINAL))
+    return session.scalar(select(func.count()).select_from(Job).where(*active)) or 0
+
+
+def forget_answers(session: Session, object_id: str) -> None:
+    """Answers kept for repeated requests describe what they created."""
+    told = IdempotencyKey.answer["id"].as_string() == object_id
+    session.execute(delete(IdempotencyKey).where(told))
+
+
+def delete_history(session: Session, job_id: str) -> None:
+    """Events, attempts and messages of a job, those to webhooks included."""
+    for table in (JobEvent, Attempt, OutboxMessage, WebhookDelivery):
+        session.execute(delete(table).where(table.job_id == job_id))
+
+
+def ended_before(session: Session, moment: datetime, limit: int) -> list[str]:
+    """Jobs that ended before this moment, the oldest first."""
+    old = select(Job.id).where(Job.status.in_(TERMINAL), Job.finished_at < moment)
+    return list(session.scalars(old.order_by(Job.finished_at).limit(limit)))

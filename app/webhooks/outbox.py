@@ -1,0 +1,130 @@
+"""Messages to endpoints: written in the transaction of what they tell, sent until they arrive."""
+
+import json
+import random
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from app.kit.clock import now
+from app.kit.ids import new_id
+from app.models import Job, WebhookDelivery, WebhookEndpoint
+
+TOLD = {
+    status: f"job.{status}"
+    for status in ("running", "paused", "succeeded", "failed", "cancelled", "crashed", "expired")
+}
+"""Event types by the state that a job came to. That it is queued its submitter knows."""
+
+MINUTE, HOUR = 60.0, 3600.0
+PAUSES = (
+    5.0,
+    5 * MINUTE,
+    30 * MINUTE,
+    2 * HOUR,
+    5 * HOUR,
+    10 * HOUR,
+    14 * HOUR,
+    20 * HOUR,
+    24 * HOUR,
+)
+"""Seconds after each try that failed, as the specification proposes; ten tries in three days."""
+JITTER = 0.1
+GONE = 410
+"""The receiver wants nothing more: its endpoint is disabled."""
+TAKEN_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A message that was taken to be sent: everything that is needed without the database."""
+
+    id: str
+    url: str
+    secrets: tuple[str, ...]
+    body: bytes
+
+
+def announce(session: Session, job_id: str, status: str) -> None:
+    """Tell the endpoints of the job's tenant that it came to this state."""
+    kind = TOLD.get(status)
+    if kind is None:
+        return
+    job = session.execute(select(Job.tenant_id, Job.condensed_id).where(Job.id == job_id)).one()
+    wanting = select(WebhookEndpoint).where(
+        WebhookEndpoint.tenant_id == job.tenant_id, WebhookEndpoint.enabled
+    )
+    moment = now()
+    data = {"job_id": job_id, "status": status, "condensed_id": job.condensed_id}
+    payload = {"type": kind, "timestamp": moment.isoformat(), "data": data}
+    for endpoint in session.scalars(wanting):
+        if not endpoint.events or kind in endpoint.events:
+            _put(session, endpoint, job_id, payload)
+
+
+def _put(session: Session, endpoint: WebhookEndpoint, job_id: str, payload: dict[str, Any]) -> None:
+    session.add(
+        WebhookDelivery(
+            id=new_id("msg"),
+            endpoint_id=endpoint.id,
+            job_id=job_id,
+            type=payload["type"],
+            payload=payload,
+            next_at=now(),
+            created_at=now(),
+        )
+    )
+
+
+def due(limit: int) -> Any:
+    """Statement for the messages whose time has come."""
+    waiting = select(WebhookDelivery).where(WebhookDelivery.next_at <= now())
+    return waiting.order_by(WebhookDelivery.next_at).limit(limit)
+
+
+def take(session: Session, limit: int) -> list[Parcel]:
+    """Messages to send now; nobody else gets them for a minute."""
+    found = session.scalars(due(limit).with_for_update(skip_locked=True)).all()
+    parcels = []
+    for delivery in found:
+        delivery.next_at = now() + timedelta(seconds=TAKEN_SECONDS)
+        endpoint = session.get_one(WebhookEndpoint, delivery.endpoint_id)
+        body = json.dumps(delivery.payload, separators=(",", ":")).encode()
+        parcels.append(Parcel(delivery.id, endpoint.url, _secrets(endpoint), body))
+    return parcels
+
+
+def _secrets(endpoint: WebhookEndpoint) -> tuple[str, ...]:
+    until = endpoint.previous_until
+    if endpoint.previous_secret is None or until is None or until < now():
+        return (endpoint.secret,)
+    return (endpoint.secret, endpoint.previous_secret)
+
+
+def settle(session: Session, delivery_id: str, status: int | None, error: str | None) -> None:
+    """Note how a try ended: an HTTP status, or None and what went wrong."""
+    delivery = session.get(WebhookDelivery, delivery_id, with_for_update=True)
+    if delivery is None:  # its endpoint was deleted meanwhile
+        return
+    delivery.tries += 1
+    delivery.last_status, delivery.last_error = status, error
+    if status is not None and 200 <= status < 300:
+        delivery.delivered_at, delivery.next_at = now(), None
+    elif status == GONE:
+        _disable(session, delivery.endpoint_id)
+    elif delivery.tries > len(PAUSES):
+        delivery.next_at = None
+    else:
+        pause = PAUSES[delivery.tries - 1] * random.uniform(1, 1 + JITTER)  # noqa: S311 - no secret
+        delivery.next_at = now() + timedelta(seconds=pause)
+
+
+def _disable(session: Session, endpoint_id: str) -> None:
+    session.execute(
+        update(WebhookEndpoint).where(WebhookEndpoint.id == endpoint_id).values(enabled=False)
+    )
+    waiting = update(WebhookDelivery).where(WebhookDelivery.endpoint_id == endpoint_id)
+    session.execute(waiting.values(next_at=None))

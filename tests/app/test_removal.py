@@ -1,0 +1,198 @@
+"""Deleted means gone: the rows, the objects, the answers kept for repeated requests."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select, update
+
+from app.condensed.registration import object_key
+from app.jobs import checkpoints, leases
+from app.kit import erasure
+from app.kit.clock import now
+from app.kit.db import unit_of_work
+from app.kit.storage import Storage
+from app.models import DEFAULT_TENANT, Condensed, Dataset, Job
+from app.models import Base as Tables
+from app.removal import service
+from dcpi_core import __version__
+from dcpi_core.spec.catalog import load_catalog
+from tests.app.conftest import FOUR_WORDS
+
+SECRET = "my own title"
+
+
+@pytest.fixture
+def put(state, tmp_path):
+    def store(key):
+        file = tmp_path / "object"
+        file.write_bytes(b"content")
+        state.storage.put_file(key, file)
+
+    return store
+
+
+def everything(state) -> list[str]:
+    return [
+        key for part in ("condensed", "checkpoints", "datasets") for key in state.storage.keys(part)
+    ]
+
+
+def rows(state) -> dict[str, int]:
+    with state.sessions() as session:
+        counts = {
+            table.name: session.scalar(select(func.count()).select_from(table))
+            for table in Tables.metadata.sorted_tables
+            if table.name != "tenants"  # they own things, and stay
+        }
+    return {name: count for name, count in counts.items() if count}
+
+
+def finished(client, state, put, **changes) -> str:
+    """A job with a title, an idempotency key, a checkpoint and a result of two files."""
+    body = FOUR_WORDS | {"name": SECRET, "cache": "ignore"} | changes
+    job_id = client.post(
+        "/v1/jobs", json=body, headers={"Idempotency-Key": f"seed-{changes.get('seed', 0)}"}
+    ).json()["id"]
+    row = Condensed(
+        tenant_id=DEFAULT_TENANT,
+        id="cds_" + job_id.removeprefix("job_"),
+        job_id=job_id,
+        dataset="digits",
+        base_method="dc",
+        pi_types="feature",
+        images_per_class=1,
+        top1=0.5,
+        bytes_total=1,
+        manifest={},
+        report={},
+        headline={},
+        files=[],
+        code_version=__version__,
+        created_at=now(),
+    )
+    with unit_of_work(state.sessions) as session:
+        leases.finish(session, leases.claim(session, job_id, "worker", 60), row)
+    for path in ("data.safetensors", "previews/grid.png"):
+        put(object_key(row.id, path))
+    put(checkpoints.key_of(job_id))
+    return job_id
+
+
+def test_a_deleted_job_leaves_nothing(client, state, put):
+    job_id = finished(client, state, put)
+    other = finished(client, state, put, seed=1)
+    before = rows(state)
+    assert client.delete(f"/v1/jobs/{job_id}").status_code == 204
+    assert client.get(f"/v1/jobs/{job_id}").status_code == 404
+    assert client.delete(f"/v1/jobs/{job_id}").status_code == 404
+    assert erasure.carry_out(state.sessions, state.storage) == 2
+    assert len(everything(state)) == 3, "of the other job"
+    assert client.delete(f"/v1/jobs/{other}").status_code == 204
+    erasure.carry_out(state.sessions, state.storage)
+    assert (everything(state), rows(state)) == ([], {})
+    assert {"jobs", "condensed", "job_events", "attempts", "outbox", "idempotency_keys"} <= set(
+        before
+    )
+
+
+def test_a_job_that_has_not_ended_is_not_deleted(client, job_id):
+    response = client.delete(f"/v1/jobs/{job_id}")
+    assert (response.status_code, response.json()["code"]) == (409, "conflict")
+    assert "cancel it first" in response.json()["detail"]
+    client.post(f"/v1/jobs/{job_id}/cancel")
+    assert client.delete(f"/v1/jobs/{job_id}").status_code == 204
+
+
+def test_a_storage_that_is_away_keeps_nothing_in_the_end(client, state, put, monkeypatch):
+    job_id = finished(client, state, put)
+    delete = Storage.delete
+
+    def away(storage, key):
+        if key.endswith("grid.png"):
+            raise ConnectionError("away")
+        delete(storage, key)
+
+    monkeypatch.setattr(Storage, "delete", away)
+    assert client.delete(f"/v1/jobs/{job_id}").status_code == 204
+    assert erasure.carry_out(state.sessions, state.storage) == 1, "the checkpoint is gone"
+    monkeypatch.setattr(Storage, "delete", delete)
+    assert erasure.carry_out(state.sessions, state.storage) == 1
+    assert (everything(state), rows(state)) == ([], {})
+
+
+def test_a_shared_result_stays_until_its_last_job_is_deleted(client, state, put):
+    first = finished(client, state, put)
+    second = client.post("/v1/jobs", json=FOUR_WORDS).json()
+    assert second["cached"]
+    client.delete(f"/v1/jobs/{first}")
+    erasure.carry_out(state.sessions, state.storage)
+    result = client.get(f"/v1/condensed/{second['result']['condensed_id']}").json()
+    assert result["job_id"] == second["id"]
+    assert len(everything(state)) == 2
+    client.delete(f"/v1/jobs/{second['id']}")
+    erasure.carry_out(state.sessions, state.storage)
+    assert (everything(state), rows(state)) == ([], {})
+
+
+def test_a_deleted_result_is_gone_and_not_reused(client, state, put):
+    job_id = finished(client, state, put)
+    condensed = client.get(f"/v1/jobs/{job_id}").json()["result"]["condensed_id"]
+    assert client.delete(f"/v1/condensed/{condensed}").status_code == 204
+    erasure.carry_out(state.sessions, state.storage)
+    assert everything(state) == [checkpoints.key_of(job_id)]
+    assert client.get(f"/v1/condensed/{condensed}").status_code == 404
+    job = client.get(f"/v1/jobs/{job_id}").json()
+    assert (job["status"], job["result"]) == ("succeeded", None)
+    assert client.post("/v1/jobs", json=FOUR_WORDS).json()["status"] == "queued"
+
+
+@pytest.fixture
+def upload(state, put):
+    facts = load_catalog().datasets["digits"].model_dump(mode="json") | {"name": "pets"}
+    row = Dataset(
+        tenant_id=DEFAULT_TENANT,
+        id="ds_" + "0" * 26,
+        name="pets",
+        facts=facts,
+        archive_sha256="0" * 64,
+        size_bytes=1,
+        stored_bytes=1,
+        storage_key="datasets/ds_1.safetensors",
+        created_at=now(),
+    )
+    with unit_of_work(state.sessions) as session:
+        session.add(row)
+    put(row.storage_key)
+    return row.id
+
+
+@pytest.mark.parametrize("by", ["name", "id"])
+def test_a_deleted_upload_is_gone_and_its_name_is_free(client, state, upload, by):
+    job_id = client.post("/v1/jobs", json=FOUR_WORDS | {"dataset": "pets"}).json()["id"]
+    wanted = "pets" if by == "name" else upload
+    assert client.delete(f"/v1/datasets/{wanted}").status_code == 409
+    client.post(f"/v1/jobs/{job_id}/cancel")
+    assert client.delete(f"/v1/datasets/{wanted}").status_code == 204
+    erasure.carry_out(state.sessions, state.storage)
+    assert everything(state) == []
+    assert client.get("/v1/datasets/pets").status_code == 404
+    retried = client.post(f"/v1/jobs/{job_id}/retry")
+    assert (retried.status_code, "was deleted" in retried.json()["detail"]) == (409, True)
+
+
+def test_published_datasets_stay(client):
+    assert client.delete("/v1/datasets/digits").status_code == 409
+    assert client.delete("/v1/datasets/nothing").status_code == 404
+
+
+def test_old_jobs_are_deleted_and_young_ones_stay(client, state, put):
+    old, young = finished(client, state, put), finished(client, state, put, seed=1)
+    waiting = client.post("/v1/jobs", json=FOUR_WORDS | {"seed": 2}).json()["id"]
+    long_ago = now() - timedelta(days=31)
+    with unit_of_work(state.sessions) as session:
+        session.execute(update(Job).where(Job.id == old).values(finished_at=long_ago))
+        session.execute(update(Job).where(Job.id == waiting).values(created_at=long_ago))
+    with unit_of_work(state.sessions) as session:
+        assert service.delete_old(session, 30) == [old]
+    left = {job["id"] for job in client.get("/v1/jobs").json()["data"]}
+    assert left == {young, waiting}

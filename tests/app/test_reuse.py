@@ -1,0 +1,90 @@
+"""An equal job that was computed before is the answer, and only then."""
+
+import pytest
+from sqlalchemy import select
+
+from app.jobs import leases
+from app.kit.clock import now
+from app.kit.db import unit_of_work
+from app.models import DEFAULT_TENANT, Condensed, OutboxMessage
+from dcpi_core import __version__
+from tests.app.conftest import FOUR_WORDS
+
+
+def submit(client, **changes):
+    response = client.post("/v1/jobs", json=FOUR_WORDS | changes)
+    assert response.status_code == 202
+    return response.json()
+
+
+def succeed(state, job_id, version=__version__) -> str:
+    row = Condensed(
+        tenant_id=DEFAULT_TENANT,
+        id="cds_" + job_id.removeprefix("job_"),
+        job_id=job_id,
+        dataset="digits",
+        base_method="dc",
+        pi_types="feature",
+        images_per_class=1,
+        top1=0.5,
+        bytes_total=1,
+        manifest={},
+        report={},
+        headline={"base": {"mean": 0.5}},
+        files=[],
+        code_version=version,
+        created_at=now(),
+    )
+    with unit_of_work(state.sessions) as session:
+        lease = leases.claim(session, job_id, "worker", 60)
+        assert leases.finish(session, lease, row)
+    return row.id
+
+
+@pytest.fixture
+def computed(client, state, job_id):
+    """The result of the four words."""
+    return succeed(state, job_id)
+
+
+def test_the_same_words_get_the_same_result_at_once(client, state, computed):
+    again = submit(client, name="again", priority="high")
+    assert (again["status"], again["cached"]) == ("succeeded", True)
+    assert again["result"] == {"condensed_id": computed, "headline": {"base": {"mean": 0.5}}}
+    assert again["finished_at"] is not None
+    events = client.get(again["urls"]["events"]).json()["data"]
+    assert [event["data"] for event in events] == [
+        {"status": "succeeded", "cached": True, "condensed_id": computed}
+    ]
+    with unit_of_work(state.sessions) as session:
+        rung = session.scalars(select(OutboxMessage.job_id)).all()
+    assert again["id"] not in rung, "no worker is called"
+
+
+def test_spelling_does_not_matter_but_meaning_does(client, computed):
+    assert submit(client, fraction=0.007)["cached"]
+    spelt_out = submit(client, options={"base": {"image_learning_rate": 0.1}})
+    assert spelt_out["cached"], "a default that is written down is still the default"
+    for changes in ({"seed": 1}, {"pi_type": "soft"}, {"options": {"base": {"iterations": 7}}}):
+        other = submit(client, **changes)
+        assert (other["status"], other["cached"]) == ("queued", False)
+
+
+def test_it_can_be_computed_again(client, computed):
+    assert submit(client, cache="ignore")["status"] == "queued"
+
+
+def test_what_is_not_finished_is_not_reused(client, job_id):
+    assert submit(client)["status"] == "queued"
+
+
+def test_another_version_computes_for_itself(client, state, job_id):
+    succeed(state, job_id, version="0.0.1")
+    assert submit(client)["status"] == "queued"
+
+
+def test_other_words_are_refused(client):
+    for changes in ({"cache": "refresh"}, {"priority": "urgent"}):
+        response = client.post("/v1/jobs", json=FOUR_WORDS | changes)
+        assert response.status_code == 422
+        assert response.json()["errors"][0]["pointer"] == f"/{next(iter(changes))}"

@@ -1,0 +1,235 @@
+"""From a change of state to a signed message that arrives, sooner or later."""
+
+import json
+from datetime import timedelta
+
+import httpcore
+import pytest
+from sqlalchemy import select, update
+
+from app.kit.clock import now
+from app.kit.db import unit_of_work
+from app.models import WebhookDelivery
+from app.webhooks import outbox, service, signing
+from app.webhooks.courier import Courier, sender
+from tests.app.conftest import FOUR_WORDS
+
+HOOK = {"url": "https://hooks.example/dcpi"}
+
+
+class Post:
+    """In place of the network: keeps what is sent, answers what it is told to."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, dict[str, str], bytes]] = []
+        self.answer: int | Exception = 200
+
+    def __call__(self, url, headers, body) -> int:
+        self.sent.append((url, headers, body))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@pytest.fixture
+def wire():
+    return Post()
+
+
+@pytest.fixture
+def courier(state, wire):
+    return Courier(state.sessions, wire)
+
+
+def add(client, **changes):
+    response = client.post("/v1/webhook-endpoints", json=HOOK | changes)
+    assert response.status_code == 201, response.json()
+    return response.json()
+
+
+def cancelled_job(client) -> str:
+    job_id = client.post("/v1/jobs", json=FOUR_WORDS).json()["id"]
+    client.post(f"/v1/jobs/{job_id}/cancel")
+    return job_id
+
+
+def deliveries(client, endpoint):
+    return client.get(f"/v1/webhook-endpoints/{endpoint['id']}/deliveries").json()["data"]
+
+
+def make_due(state):
+    with unit_of_work(state.sessions) as session:
+        waiting = update(WebhookDelivery).where(WebhookDelivery.next_at.is_not(None))
+        session.execute(waiting.values(next_at=now() - timedelta(seconds=1)))
+
+
+def test_a_change_of_state_is_told_and_signed(client, wire, courier):
+    endpoint = add(client)
+    job_id = cancelled_job(client)
+    assert courier.round() == 1
+    ((url, headers, body),) = wire.sent
+    message = json.loads(body)
+    assert url == HOOK["url"]
+    assert message["type"] == "job.cancelled"
+    assert message["data"] == {"job_id": job_id, "status": "cancelled", "condensed_id": None}
+    timestamp = int(headers["webhook-timestamp"])
+    signed = signing.sign(endpoint["secret"], headers["webhook-id"], timestamp, body)
+    assert headers["webhook-signature"] == signed
+    (delivery,) = deliveries(client, endpoint)
+    assert (delivery["id"], delivery["status"]) == (headers["webhook-id"], "delivered")
+    assert (delivery["tries"], delivery["last_status"]) == (1, 200)
+    assert courier.round() == 0
+
+
+def test_only_wanted_events_are_sent(client, wire, courier):
+    add(client, events=["job.succeeded"])
+    cancelled_job(client)
+    assert courier.round() == 0
+
+
+def test_a_change_that_is_rolled_back_is_not_told(client, state, courier, job_id):
+    add(client)
+    with state.sessions() as session:
+        outbox.announce(session, job_id, "failed")
+        session.flush()
+        session.rollback()
+    assert courier.round() == 0
+
+
+@pytest.mark.parametrize(
+    "answer", [500, 302, 404, httpcore.ConnectError("refused"), httpcore.ReadTimeout("slow")]
+)
+def test_a_failure_is_tried_again_later_under_the_same_id(client, state, wire, courier, answer):
+    endpoint = add(client)
+    cancelled_job(client)
+    wire.answer = answer
+    assert (courier.round(), courier.round()) == (1, 0), "not at once"
+    (delivery,) = deliveries(client, endpoint)
+    assert delivery["status"] == "waiting"
+    expected = answer if isinstance(answer, int) else None
+    assert (delivery["last_status"], bool(delivery["last_error"])) == (expected, expected is None)
+    wire.answer = 204
+    make_due(state)
+    assert courier.round() == 1
+    first, second = (headers for _, headers, _ in wire.sent)
+    assert first["webhook-id"] == second["webhook-id"]
+    assert deliveries(client, endpoint)[0]["status"] == "delivered"
+
+
+def test_pauses_grow_and_tries_end(client, state, wire, courier):
+    endpoint = add(client)
+    cancelled_job(client)
+    wire.answer = 503
+    pauses = []
+    while courier.round():
+        (delivery,) = deliveries(client, endpoint)
+        if delivery["next_at"] is None:
+            break
+        with state.sessions() as session:
+            pauses.append((session.scalar(select(WebhookDelivery.next_at)) - now()).total_seconds())
+        make_due(state)
+    assert (delivery["status"], delivery["tries"]) == ("failed", 10)
+    assert pauses == sorted(pauses)
+    for pause, planned in zip(pauses, outbox.PAUSES, strict=True):
+        assert planned * 0.9 - 5 < pause < planned * 1.1 + 1
+
+
+def test_gone_disables_the_endpoint_and_a_redelivery_enables_it(client, wire, courier):
+    endpoint = add(client)
+    cancelled_job(client)
+    wire.answer = 410
+    courier.round()
+    path = f"/v1/webhook-endpoints/{endpoint['id']}"
+    assert client.get(path).json()["enabled"] is False
+    cancelled_job(client)
+    (delivery,) = deliveries(client, endpoint)
+    assert delivery["status"] == "failed"
+    again = client.post(f"{path}/deliveries/{delivery['id']}/redeliver")
+    assert (again.status_code, again.json()["status"]) == (202, "waiting")
+    wire.answer = 200
+    assert courier.round() == 1
+    assert wire.sent[0][1]["webhook-id"] == wire.sent[1][1]["webhook-id"]
+    assert client.get(path).json()["enabled"] is True
+
+
+def test_after_a_rotation_both_secrets_sign_for_a_day(client, state, wire, courier):
+    old = add(client)
+    new = client.post(f"/v1/webhook-endpoints/{old['id']}/rotate").json()
+    assert new["secret"] != old["secret"]
+    cancelled_job(client)
+    courier.round()
+    _, headers, body = wire.sent[0]
+    parts = headers["webhook-id"], int(headers["webhook-timestamp"]), body
+    expected = [signing.sign(secret, *parts) for secret in (new["secret"], old["secret"])]
+    assert headers["webhook-signature"].split() == expected
+
+
+def test_secrets_are_shown_once(client):
+    endpoint = add(client)
+    shown = client.get(f"/v1/webhook-endpoints/{endpoint['id']}").json()
+    listed = client.get("/v1/webhook-endpoints").json()["data"]
+    assert "secret" not in shown
+    assert listed == [shown]
+
+
+def test_a_deleted_endpoint_gets_nothing_more(client, courier):
+    endpoint = add(client)
+    cancelled_job(client)
+    assert client.delete(f"/v1/webhook-endpoints/{endpoint['id']}").status_code == 204
+    assert courier.round() == 0
+    assert client.get(f"/v1/webhook-endpoints/{endpoint['id']}").status_code == 404
+
+
+def test_the_record_is_kept_for_a_month(client, state, courier):
+    endpoint = add(client)
+    cancelled_job(client)
+    courier.round()
+    with unit_of_work(state.sessions) as session:
+        assert service.forget_old(session) == 0
+        long_ago = now() - timedelta(days=31)
+        session.execute(update(WebhookDelivery).values(created_at=long_ago))
+        assert service.forget_old(session) == 1
+    assert deliveries(client, endpoint) == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://hooks.example/",
+        "ftp://hooks.example/",
+        "https:///path",
+        "hooks.example",
+        "https://user:password@hooks.example/",
+        "https://hooks.example/#part",
+        "https://hooks.example/a b",
+        "https://[::1",
+        "https://hooks.example:99999/",
+        "",
+    ],
+)
+def test_addresses_that_are_none_are_refused(client, url):
+    response = client.post("/v1/webhook-endpoints", json={"url": url})
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["pointer"] == "/url"
+
+
+def test_an_event_that_does_not_exist_is_refused(client):
+    response = client.post("/v1/webhook-endpoints", json=HOOK | {"events": ["job.done"]})
+    assert response.status_code == 422
+    assert "job.succeeded" in response.json()["errors"][0]["message"]
+
+
+def test_through_the_network_private_targets_are_refused_unless_allowed(
+    client, state, receiver, settings
+):
+    free = settings.model_copy(update={"webhook_allow_private": True})
+    object.__setattr__(state, "settings", free)
+    endpoint = add(client, url=receiver.url)
+    cancelled_job(client)
+    Courier(state.sessions, sender(settings)).round()
+    assert receiver.got == []
+    assert "may not reach" in deliveries(client, endpoint)[0]["last_error"]
+    make_due(state)
+    Courier(state.sessions, sender(free)).round()
+    assert deliveries(client, endpoint)[0]["status"] == "delivered"
+    assert json.loads(receiver.got[0][2])["type"] == "job.cancelled"
