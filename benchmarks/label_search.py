@@ -214,7 +214,8 @@ class Search:
         metrics: dict[str, float] = {}
         for name, options in cell.labels.items():
             entry = PRIVILEGED_TYPES.get(name)
-            kind = entry.target(entry.options.model_validate(options))
+            exact = {} if name == "soft" else {"storage": "float32"}
+            kind = entry.target(entry.options.model_validate(exact | options))
             state, total = kind.init(condensed, ctx), kind.total_steps(ctx)
             for number in range(total):
                 kind.step(state, condensed, number, ctx)

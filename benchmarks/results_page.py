@@ -32,7 +32,7 @@ Students tested on held-out training images, never on the test set; the teachers
 and the labels come from the other nine tenths. Cells that failed to help are listed like the
 others. *control* spoils the labels on purpose: exchanged between classes, noise of the same mean
 and spread, zeros, or the assigned labels moved by noise as far as learning moved them. Bytes are
-those of the labels alone.
+those of the labels alone, float32 unless a row says otherwise.
 """
 
 SERVICE = """## Through the service, on the test set

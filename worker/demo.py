@@ -18,7 +18,7 @@ REQUEST: dict[str, Any] = {
     "name": "demo",
     "options": {
         "base": {"iterations": 50},
-        "pi": {"feature": {"teacher_min_steps": 300, "storage": "int8"}},
+        "pi": {"feature": {"teacher_min_steps": 300}},
         "evaluation": {"repeats": 3},
     },
 }

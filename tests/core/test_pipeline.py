@@ -90,7 +90,8 @@ def test_bytes_are_those_on_disk(finished):
     size = bundle.load(directory).report.bytes
     tensors = load_file(directory / "data.safetensors")
     assert size.images == tensors["images"].nbytes == 10 * 64 * 4
-    assert size.privileged["feature"] == tensors["feature.values"].nbytes
+    labels = [value.nbytes for name, value in tensors.items() if name.startswith("feature.")]
+    assert size.privileged["feature"] == sum(labels) == 10 * (512 + 6)
 
 
 def test_progress_tells_every_phase_to_its_end(finished):
@@ -196,7 +197,7 @@ class TestControls:
     def test_equal_bytes_are_a_job_with_more_images(self, controlled, tmp_path):
         spec = controls_job()
         per_image = 64 * 4 + 8
-        count = (10 * (per_image + 512 * 4)) // (10 * per_image)
+        count = (10 * (per_image + 512 + 6)) // (10 * per_image)
         assert bundle.load(controlled[0]).report.arm("equal_bytes").num_images == 10 * count
         wanted = base_alone(tmp_path, spec.model_copy(update={"images_per_class": count}))
         assert same(controlled[1]["equal_bytes"], wanted)
@@ -229,7 +230,8 @@ class TestControls:
         stages = [(found.kind, found.stage) for found in report.label_statistics]
         assert stages == [("feature", "assigned"), ("feature", "shipped")]
         shipped = report.label_statistics[1]
-        assert shipped.drift == pytest.approx(report.metrics["feature_label_drift"], rel=1e-5)
+        # the statistics see the labels as they are stored
+        assert shipped.drift == pytest.approx(report.metrics["feature_label_drift"], rel=1e-2)
         assert shipped.fisher_ratio is None  # one image per class
         assert shipped.largest_rank == 9
 

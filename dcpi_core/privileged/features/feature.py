@@ -40,7 +40,7 @@ from dcpi_core.privileged.features.matching import (
     match_labels,
     match_with_images,
 )
-from dcpi_core.privileged.features.presets import PRESETS
+from dcpi_core.privileged.features.presets import MEASURED, PRESETS
 from dcpi_core.privileged.features.storage import Storage, as_stored
 from dcpi_core.registry import PRIVILEGED_TYPES
 
@@ -72,7 +72,9 @@ class FeatureOptions(TeacherOptions, LoopOptions):
     combine: Literal["mean", "random"] = Field(
         "mean", description="N labels are averaged, or kept and one is drawn for each use"
     )
-    storage: Storage = Field("float32", description="how label values are stored")
+    storage: Storage = Field(
+        "int8", description="how label values are stored; 8 bits cost no measured accuracy"
+    )
     label_init: Literal["teacher", "noise"] = "teacher"
     label_networks: Literal["fresh", "trained"] = Field(
         "fresh", description="gradients are matched at new networks, or at teachers of other seeds"
@@ -119,7 +121,7 @@ class FeatureState:
     "feature",
     options=FeatureOptions,
     source="DCPI paper, Eq. 1 to 6 (arXiv 2410.01611)",
-    presets=PRESETS,
+    presets=(*PRESETS, *MEASURED),
 )
 class Feature:
     """Target features of a block, assigned from a teacher or learned on from there."""

@@ -48,7 +48,7 @@ def spec(shape, pi_type="feature", network=None, method="random", controls=(), *
 )
 def test_bytes_are_exact_where_the_feature_shape_is_known(shape, features):
     found = estimate(spec(shape))
-    assert found.bytes["feature"] == 4 * 4 * features
+    assert found.bytes["feature"] == 4 * (features + 6)  # a byte each, and the range
     assert found.bytes["total"] == sum(v for name, v in found.bytes.items() if name != "total")
     assert found.equivalent_images_per_class is not None
 
@@ -70,10 +70,10 @@ LEARNED = {"learning": "gradient_matching", "iterations": 10}
 
 
 class TestControls:
-    """Gray 8 x 8 images: 264 bytes each, and 2,048 more for a feature label of ConvNetD2."""
+    """Gray 8 x 8 images: 264 bytes each, and 518 more for a feature label of ConvNetD2."""
 
     shape = (1, 8, 8)
-    per_class = 2 * (264 + 2048) // 264
+    per_class = 2 * (264 + 518) // 264
 
     def more(self, name, method="dc", pi_type="feature", **pi):
         """Operations that a control adds, in forward passes of the network."""

@@ -16,6 +16,7 @@ from tests.core.problems import CLASSES, blobs, context
 
 def small(**changes):
     defaults = {"teacher_epochs": 2, "teacher_min_steps": 0, "iterations": 2, "real_batch": 5}
+    defaults["storage"] = "float32"
     return Feature(FeatureOptions(**(defaults | changes)))
 
 

@@ -19,6 +19,7 @@ from dcpi_core.privileged.features.matching import LabelTerms, match_labels, mat
 from tests.core.privileged.features.test_feature import matching_problem
 
 SMALL = {
+    "storage": "float32",
     "teacher_epochs": 2,
     "teacher_min_steps": 0,
     "iterations": 2,
