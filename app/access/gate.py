@@ -62,6 +62,8 @@ class Gate:
                     "this service runs without API keys and answers its own machine only; "
                     "to open it, set DCPI_AUTH=on and DCPI_KEY_SECRET"
                 )
+            if policy.sent_by_another_site(request.method, request.headers):
+                raise NotAllowed("the page of another site may not change anything here")
             return LOCAL
         assert settings.key_secret is not None
         token, secret = _bearer(request), settings.key_secret.get_secret_value()

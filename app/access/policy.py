@@ -1,7 +1,9 @@
 """Whether requests need a key: always, unless the service listens on the loopback interface."""
 
 import ipaddress
+from collections.abc import Mapping
 
+from app.access.scopes import READING_METHODS
 from app.settings import MIN_SECRET, Settings
 
 
@@ -50,3 +52,13 @@ def came_from_outside(server: tuple[str, int | None] | None) -> bool:
         return not ipaddress.ip_address(server[0]).is_loopback
     except ValueError:
         return False
+
+
+def sent_by_another_site(method: str, headers: Mapping[str, str]) -> bool:
+    """Whether a browser says that it makes this change for a page of another site.
+
+    Such a page cannot send a key it does not know, but where none is needed it could post a form.
+    Nothing but browsers sends this header, and a page cannot forge it.
+    """
+    site = headers.get("sec-fetch-site", "none")
+    return method not in READING_METHODS and site not in ("none", "same-origin")

@@ -93,7 +93,7 @@ class NotAuthenticated(DcpiError):
 
 
 class NotAllowed(DcpiError):
-    """The API key is valid, but its scopes do not include this."""
+    """Not with the scopes of this API key, or not from another site's page."""
 
     code = "not_allowed"
 

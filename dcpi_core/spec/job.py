@@ -110,7 +110,7 @@ class JobSubmission(JobRequest):
         description="counted from the submission; a job that is not done by then is expired",
     )
     priority: Priority = Field(
-        "normal", description="order among your own queued jobs; other owners take their turns"
+        "normal", description="order among your own queued jobs; other tenants take their turns"
     )
     cache: CachePolicy = Field(
         "reuse",

@@ -14,6 +14,7 @@ from app.access import policy, tokens
 from app.kit.clock import now
 from app.kit.db import unit_of_work
 from app.main import create_app
+from app.migrate import upgrade
 from app.models import ApiKey
 from app.settings import Settings
 from dcpi_core.client import Client
@@ -223,13 +224,26 @@ def test_a_short_secret_is_refused():
 )
 def test_without_keys_only_this_machine_is_answered(tmp_path, server, status):
     """Whatever the server was told to listen on: the address of the connection counts."""
-    from app.migrate import upgrade
-
     settings = Settings(home=tmp_path)
     upgrade(settings.resolved_database_url)
     client = TestClient(create_app(settings), base_url=f"http://{server}:8000")
     assert client.get("/v1/jobs").status_code == status
     assert client.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("site", "status"),
+    [("cross-site", 403), ("same-site", 403), ("same-origin", 422), ("none", 422), (None, 422)],
+)
+def test_pages_of_other_sites_change_nothing(tmp_path, site, status):
+    """Where no key is needed, a form on any page could otherwise send an upload."""
+    settings = Settings(home=tmp_path, broker_url="redis://127.0.0.1:1/0")
+    upgrade(settings.resolved_database_url)
+    headers = {} if site is None else {"Sec-Fetch-Site": site}
+    with TestClient(create_app(settings)) as client:
+        form = {"file": ("pets.zip", b"no archive")}
+        assert client.post("/v1/datasets", files=form, headers=headers).status_code == status
+        assert client.get("/v1/datasets", headers=headers).status_code == 200
 
 
 def test_the_command_line(application, client, settings, monkeypatch, capsys):

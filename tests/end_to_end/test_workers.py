@@ -12,7 +12,7 @@ from pathlib import Path
 from app.kit.broker import Bell
 from dcpi_core import bundle
 from dcpi_core.spec.catalog import load_catalog
-from dcpi_core.spec.job import JobRequest
+from dcpi_core.spec.job import JobSubmission
 from dcpi_core.spec.resolve import resolve
 from tests.end_to_end.stack import TINIEST, statuses, steps, succeeded, until, with_iterations
 
@@ -131,7 +131,7 @@ def test_a_killed_service_leaves_no_process(embedded):
 def seconds_per_step(servers, folder: Path) -> float:
     """How fast this machine is just now."""
     facts = load_catalog().datasets["digits"]
-    spec = resolve(JobRequest.model_validate(with_iterations(12)), facts)
+    spec = resolve(JobSubmission.model_validate(with_iterations(12)), facts)
     done = subprocess.run(
         [sys.executable, "-c", STEP_SECONDS, str(folder / "speed")],
         env=servers.environment,
