@@ -10,8 +10,8 @@ from app.kit import outbox
 from app.kit.clock import now
 from app.kit.db import build_engine, build_sessions, unit_of_work
 from app.migrate import upgrade
-from app.models import DEFAULT_TENANT, Condensed, Job, OutboxMessage
-from tests.app.conftest import queued
+from app.models import Job, OutboxMessage
+from tests.app.conftest import queued, result
 
 
 @pytest.fixture
@@ -33,25 +33,6 @@ def expire(sessions, job_id):
     with unit_of_work(sessions) as session:
         past = now() - timedelta(seconds=1)
         session.execute(update(Job).where(Job.id == job_id).values(lease_expires_at=past))
-
-
-def result(job_id):
-    return Condensed(
-        id="cds_" + "0" * 26,
-        tenant_id=DEFAULT_TENANT,
-        job_id=job_id,
-        dataset="digits",
-        base_method="dc",
-        pi_types="feature",
-        images_per_class=1,
-        top1=0.5,
-        bytes_total=1,
-        manifest={},
-        report={},
-        headline={},
-        files=[],
-        created_at=now(),
-    )
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])

@@ -11,12 +11,11 @@ from app.kit import erasure
 from app.kit.clock import now
 from app.kit.db import unit_of_work
 from app.kit.storage import Storage
-from app.models import DEFAULT_TENANT, Condensed, Dataset, Job
+from app.models import DEFAULT_TENANT, Dataset, Job
 from app.models import Base as Tables
 from app.removal import service
-from dcpi_core import __version__
 from dcpi_core.spec.catalog import load_catalog
-from tests.app.conftest import FOUR_WORDS
+from tests.app.conftest import FOUR_WORDS, result
 
 SECRET = "my own title"
 
@@ -53,23 +52,7 @@ def finished(client, state, put, **changes) -> str:
     job_id = client.post(
         "/v1/jobs", json=body, headers={"Idempotency-Key": f"seed-{changes.get('seed', 0)}"}
     ).json()["id"]
-    row = Condensed(
-        tenant_id=DEFAULT_TENANT,
-        id="cds_" + job_id.removeprefix("job_"),
-        job_id=job_id,
-        dataset="digits",
-        base_method="dc",
-        pi_types="feature",
-        images_per_class=1,
-        top1=0.5,
-        bytes_total=1,
-        manifest={},
-        report={},
-        headline={},
-        files=[],
-        code_version=__version__,
-        created_at=now(),
-    )
+    row = result(job_id)
     with unit_of_work(state.sessions) as session:
         leases.finish(session, leases.claim(session, job_id, "worker", 60), row)
     for path in ("data.safetensors", "previews/grid.png"):

@@ -4,11 +4,10 @@ import pytest
 from sqlalchemy import select
 
 from app.jobs import leases
-from app.kit.clock import now
 from app.kit.db import unit_of_work
-from app.models import DEFAULT_TENANT, Condensed, OutboxMessage
+from app.models import OutboxMessage
 from dcpi_core import __version__
-from tests.app.conftest import FOUR_WORDS
+from tests.app.conftest import FOUR_WORDS, result
 
 
 def submit(client, **changes):
@@ -18,23 +17,7 @@ def submit(client, **changes):
 
 
 def succeed(state, job_id, version=__version__) -> str:
-    row = Condensed(
-        tenant_id=DEFAULT_TENANT,
-        id="cds_" + job_id.removeprefix("job_"),
-        job_id=job_id,
-        dataset="digits",
-        base_method="dc",
-        pi_types="feature",
-        images_per_class=1,
-        top1=0.5,
-        bytes_total=1,
-        manifest={},
-        report={},
-        headline={"base": {"mean": 0.5}},
-        files=[],
-        code_version=version,
-        created_at=now(),
-    )
+    row = result(job_id, headline={"base": {"mean": 0.5}}, code_version=version)
     with unit_of_work(state.sessions) as session:
         lease = leases.claim(session, job_id, "worker", 60)
         assert leases.finish(session, lease, row)
