@@ -81,7 +81,11 @@ def report_of(client: Client, title: str, request: dict[str, Any], folder: Path)
     found = bundle.load(target)
     for arm in found.report.arms:
         print(f"  {arm.title:45} {100 * arm.mean:5.2f} +- {100 * arm.std:.2f} (n={arm.n})")
-    return {"request": body.model_dump(mode="json"), "report": found.report.model_dump(mode="json")}
+    return {
+        "request": body.model_dump(mode="json"),
+        "report": found.report.model_dump(mode="json"),
+        "environment": describe(Runtime.choose("cpu")),
+    }
 
 
 def main() -> None:
@@ -94,9 +98,9 @@ def main() -> None:
     parser.add_argument("--only", default="", help="regular expression on a job's title")
     given = parser.parse_args()
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    results: dict[str, Any] = {"environment": describe(Runtime.choose("cpu")), "jobs": {}}
+    results: dict[str, Any] = {"jobs": {}}
     if given.out.exists():
-        results["jobs"] = json.loads(given.out.read_text())["jobs"]
+        results = json.loads(given.out.read_text())
     with Client(given.url) as client:
         upload(client, given.archive)
         for title, request in JOBS.items():

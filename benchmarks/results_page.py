@@ -104,8 +104,7 @@ def _service(found: dict[str, Any]) -> Iterator[str]:
             runs = arm["runs"]
             yield f"| {arm['title']} | {arm['train_bytes']:,} | {_spread(runs)} | {len(runs)} |"
         protocol, epochs = job["report"]["protocol"], job["report"]["epochs"]
-        yield f"\nProtocol `{protocol}`, {epochs} epochs.\n"
-    yield _machine(found)
+        yield f"\nProtocol `{protocol}`, {epochs} epochs. {_machine(job)}"
 
 
 def _reproduced(found: dict[str, Any], table: Table) -> Iterator[str]:
