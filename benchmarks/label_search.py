@@ -62,6 +62,7 @@ class Cell:
     control: str = ""
 
 
+TILES = {"iterations": 1, "real_batch": 256}
 BASES = {
     "dc, 1": Base("dc", 1, {"iterations": 200}),
     "dc from real images, 1": Base("dc", 1, {"iterations": 200, "init": "real"}),
@@ -71,6 +72,10 @@ BASES = {
     "herding, 10": Base("herding", 10, protocol="dc_flip_shift", students=2),
     "k_center, 10": Base("k_center", 10, protocol="dc_flip_shift", students=2),
     "dm, 10": Base("dm", 10, {"iterations": 200}, protocol="dc_flip_shift", students=2),
+    # Four small real images in the place of one, after a single update: as good as untouched.
+    "tiles, 1": Base("idm", 1, TILES, protocol="dc_flip_shift"),
+    "tiles, 10": Base("idm", 10, TILES, protocol="dc_flip_shift", students=2),
+    "idm, 1": Base("idm", 1, TILES | {"iterations": 200}, protocol="dc_flip_shift"),
 }
 
 HEAVY = {"regression_weight": 100.0, "task_weight": 5.0, "storage": "int8"}
@@ -93,6 +98,8 @@ def cells() -> Iterator[Cell]:
     yield from _strong("random, 1")
     yield from _ten("random, 10")
     yield from _learned("dc, 1")
+    for base in ("tiles, 1", "idm, 1", "tiles, 10"):
+        yield from _tiled(base)
     for base in ("random, 10, dsa", "herding, 10", "k_center, 10", "dm, 10"):
         yield Cell(base, {})
         yield Cell(base, {"soft": {}})
@@ -174,6 +181,15 @@ def _ten(base: str) -> Iterator[Cell]:
         yield Cell(base, {"feature": {"regression_weight": 50.0}, "soft": {}}, control)
 
 
+def _tiled(base: str) -> Iterator[Cell]:
+    strong = {"regression_weight": 50.0, "storage": "int8"}
+    yield Cell(base, {})
+    yield Cell(base, {"feature": strong, "soft": {}})
+    yield Cell(base, {"feature": strong})
+    yield Cell(base, {"soft": {}})
+    yield Cell(base, {"feature": strong, "soft": {}}, "permuted")
+
+
 class Search:
     """The data without its held-out part, and what has been made from it."""
 
@@ -222,7 +238,7 @@ class Search:
                 _show(number + 1, total, f"learning {name}")
             made = kind.finish(state)
             start = kind.assigned(state)
-            labels = spoiled(made.labels, start, cell.control, BASES[cell.base].images_per_class)
+            labels = spoiled(made.labels, start, cell.control, ctx.facts.num_classes)
             images = condensed.images if made.images is None else made.images
             condensed = replace(
                 condensed, images=images, privileged=(*condensed.privileged, labels)
@@ -271,14 +287,14 @@ def hold_out(source: ImageDataset) -> ImageDataset:
     return ImageDataset(facts, train, test)
 
 
-def spoiled(labels: Any, start: Any, control: str, per_class: int) -> Any:
+def spoiled(labels: Any, start: Any, control: str, num_classes: int) -> Any:
     """Labels as they are, or as a control: what is left of the gain when their content is gone."""
     if not control or not isinstance(labels, FeatureLabels):
         return labels
     values, draw = labels.values, Streams(0).generator("control")
     noise = torch.randn(values.shape, generator=draw)
     controls: dict[str, Tensor] = {
-        "permuted": values.roll(per_class, 0),
+        "permuted": values.roll(len(values) // num_classes, 0),
         "noise": values.mean() + values.std() * noise,
         "zero": torch.zeros_like(values),
         "noise of the same drift": start.values
