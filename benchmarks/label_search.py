@@ -232,7 +232,7 @@ class Search:
             entry = PRIVILEGED_TYPES.get(name)
             exact = {} if name == "soft" else {"storage": "float32"}
             kind = entry.target(entry.options.model_validate(exact | options))
-            state, total = kind.init(condensed, ctx), kind.total_steps(ctx)
+            state, total = kind.init(condensed.as_seen(), ctx), kind.total_steps(ctx)
             for number in range(total):
                 kind.step(state, condensed, number, ctx)
                 _show(number + 1, total, f"learning {name}")

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from dcpi_core.networks import Layer, Network
 from dcpi_core.ops.partition import labels_of_tiles, tiles_of
 from dcpi_core.rng import Streams
-from dcpi_core.spec.errors import InvalidInput
 
 
 @dataclass(frozen=True)
@@ -101,10 +100,11 @@ class CondensedSet:
         images: (n, C, H, W) float32, mean and std of the source applied, never clamped.
         labels: (n,) int64; class-contiguous, unless the images were selected without regard to
             their class: then in the order of selection.
-        privileged: at most one of each kind.
+        privileged: at most one of each kind; a row for each image as students see it.
         source_indices: (n,) positions in the source's training split if the images were selected
             rather than synthesised.
         partition: students see each image as this many tiles along each side, enlarged.
+            Privileged labels are those of the tiles, in the order of ``ops.partition.tiles_of``.
         weights: (n,) float32, not negative, mean one: how much the loss of each image counts where
             a coreset rule says so. Such a set has no privileged labels.
     """
@@ -119,19 +119,18 @@ class CondensedSet:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def tiles(self) -> int:
+        """Images that students see in each stored one."""
+        return self.partition**2
+
     def with_privileged(self, *labels: PrivilegedLabels) -> "CondensedSet":
         """The same images with these privileged labels instead."""
         return replace(self, privileged=labels)
 
     def as_seen(self) -> "CondensedSet":
-        """The set that students train on: every tile an image of its own.
-
-        Raises:
-            InvalidInput: there are privileged labels, which belong to whole images.
-        """
+        """The set that students train on: every tile an image of its own."""
         if self.partition == 1:
             return self
-        if self.privileged:
-            raise InvalidInput("privileged labels belong to whole images, and these hold several")
         images = tiles_of(self.images, self.partition)
-        return CondensedSet(images, labels_of_tiles(self.labels, self.partition))
+        return CondensedSet(images, labels_of_tiles(self.labels, self.partition), self.privileged)

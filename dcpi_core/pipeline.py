@@ -221,14 +221,14 @@ class _Job:
             kind, name = self.types[position], self.spec.privileged[position].name
             images = memory.sets.get("tuned", base)
             if memory.partial is None:
-                memory.partial = kind.init(images, ctx)
+                memory.partial = kind.init(images.as_seen(), ctx)
             total = kind.total_steps(ctx)
             while memory.step < total:
                 metrics = kind.step(memory.partial, images, memory.step, ctx)
                 self._after_step(Phase.PRIVILEGED, total, metrics, name)
             made = kind.finish(memory.partial)
             memory.metrics |= {f"{name}_{key}": value for key, value in made.metrics.items()}
-            start = memory.partial if images is base else kind.init(base, ctx)
+            start = memory.partial if images is base else kind.init(base.as_seen(), ctx)
             if made.images is not None:
                 images = CondensedSet(made.images, base.labels)
                 memory.sets["tuned"] = images

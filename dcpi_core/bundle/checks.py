@@ -222,6 +222,7 @@ def _check_labels(contents: Contents) -> str:
     if counts != manifest.images.per_class:
         raise BundleError(f"{DATA_NAME}: images per class differ from the manifest's per_class")
     _check_weights(contents)
+    _check_privileged(manifest)
     low, high = min(counts), max(counts)
     return f"{low if low == high else f'{low} to {high}'} per class"
 
@@ -233,6 +234,16 @@ def _check_weights(contents: Contents) -> None:
     weights = contents.tensors[info.name]
     if weights.shape != (contents.manifest.budget.num_images,) or bool((weights < 0).any()):
         raise BundleError(f"{DATA_NAME}: one weight per image is expected, none of them negative")
+
+
+def _check_privileged(manifest: Manifest) -> None:
+    rows = manifest.budget.num_images * manifest.images.partition**2
+    for tensor in (tensor for part in manifest.privileged for tensor in part.tensors):
+        if tensor.shape[:1] != (rows,):
+            raise BundleError(
+                f"{DATA_NAME}: {tensor.name!r} is {list(tensor.shape)}, but students see {rows} "
+                "images, and each needs its own"
+            )
 
 
 def _check_spec(contents: Contents) -> str:

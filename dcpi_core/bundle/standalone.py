@@ -218,7 +218,10 @@ def accuracy(network: ConvNet, images: Tensor, labels: Tensor) -> float:
 
 
 def enlarged_tiles(data: dict[str, Tensor], factor: int) -> dict[str, Tensor]:
-    """Every stored image as factor x factor images of their own, enlarged to full size."""
+    """Every stored image as factor x factor images of their own, enlarged to full size.
+
+    All else that there is for each image is stored for each tile already.
+    """
     images = data["images"]
     count, channels, height, width = images.shape
     down, across = height // factor, width // factor
@@ -226,7 +229,7 @@ def enlarged_tiles(data: dict[str, Tensor], factor: int) -> dict[str, Tensor]:
     grid = cut.reshape(count, channels, factor, down, factor, across).permute(0, 4, 2, 1, 3, 5)
     tiles = grid.reshape(-1, channels, down, across)
     large = F.interpolate(tiles, (height, width), mode="bilinear", align_corners=False)
-    return {"images": large, "labels": data["labels"].repeat_interleave(factor**2)}
+    return data | {"images": large, "labels": data["labels"].repeat_interleave(factor**2)}
 
 
 def read_pixels(path: Path) -> tuple[Tensor, Tensor]:

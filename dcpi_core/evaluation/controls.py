@@ -146,7 +146,8 @@ def permuted(condensed: CondensedSet, images_per_class: int) -> CondensedSet:
 
     Hard labels, and labels that stand in for them, stay: those would teach wrong classes.
     """
-    index = torch.arange(len(condensed)).roll(images_per_class)
+    index = torch.arange(len(condensed) * condensed.tiles)
+    index = index.roll(images_per_class * condensed.tiles)
     labels = [own if own.replaces_hard_labels else own.batch(index) for own in condensed.privileged]
     return condensed.with_privileged(*labels)
 

@@ -70,7 +70,7 @@ class _Watcher:
         self.ctx = ctx
         self.streams: Streams = ctx.streams.child("alignment", number)
         self.network: Network = ctx.fresh_network("alignment", number)
-        self.sets = (shipped.with_privileged(), shipped)
+        self.sets = (shipped.with_privileged().as_seen(), shipped.as_seen())
         self.real = _real_set(ctx, number)
         self.steps: list[int] = []
         self.cosines: list[tuple[float, float]] = []

@@ -170,17 +170,16 @@ def job_statistics(
 ) -> list[LabelStatistics]:
     """Statistics of every type's labels, as shipped and, if they were learned, as assigned."""
     found: list[LabelStatistics] = []
+    classes = shipped.as_seen().labels
     for position, kind in enumerate(types):
         reference = _reference(kind, shipped, ctx)
         labels = shipped.privileged[position]
         values, start = label_values(labels), None
         if assigned is not None:
             start = label_values(assigned.privileged[position])
-            own = describe_labels(labels.kind, "assigned", start, shipped.labels, None, reference)
+            own = describe_labels(labels.kind, "assigned", start, classes, None, reference)
             found.append(own)
-        found.append(
-            describe_labels(labels.kind, "shipped", values, shipped.labels, start, reference)
-        )
+        found.append(describe_labels(labels.kind, "shipped", values, classes, start, reference))
     return found
 
 
@@ -188,7 +187,7 @@ def _reference(kind: AnyPrivilegedType, shipped: CondensedSet, ctx: Context) -> 
     """None where labels come from no teacher, or where a class has too few further images."""
     if not kind.needs(ctx):
         return None
-    num_classes, per_class = ctx.facts.num_classes, ctx.images_per_class
+    num_classes, per_class = ctx.facts.num_classes, ctx.images_per_class * shipped.tiles
     repeats = max(1, REFERENCE_IMAGES // per_class)
     drawn = [_held_out(label, shipped, ctx) for label in range(num_classes)]
     if min(map(len, drawn)) <= repeats * per_class:

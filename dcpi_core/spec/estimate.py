@@ -7,7 +7,7 @@ as if they did not. A test holds each method's count to what a short run of it d
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import Field
@@ -71,6 +71,7 @@ def _bytes(spec: JobSpec, catalog: Catalog) -> dict[str, int]:
     count, facts = spec.num_images, spec.dataset
     label = 12 if is_weighted(spec.base_method) else 8
     sizes = {"images": 4 * count * facts.image_bytes, "labels": label * count}
+    count *= _tiles(spec.base_method.options)  # privileged labels are those of the tiles
     for component in spec.privileged:
         if component.name == "soft":
             sizes["soft"] = 4 * count * facts.num_classes
@@ -120,7 +121,7 @@ def _flops(spec: JobSpec, total_bytes: int, catalog: Catalog) -> float:
         if name in controls:
             passes += _loop_passes(base.options, updates, controls[name], own, spec)
     passes += TRAIN_PASSES * _real_images_seen(spec)
-    arms = [*_arm_images(spec), *controls.values()]
+    arms = [*_arm_images(spec), *_images_seen(controls, spec)]
     forward = _forward_flops(spec.network, spec, catalog)
     frequencies = _frequency_flops(base.options, updates_of(base), count, spec, catalog)
     return forward * passes + frequencies + _evaluation_flops(spec, arms, catalog)
@@ -192,7 +193,7 @@ def _arm_images(spec: JobSpec) -> list[int]:
 
 
 def _control_images(spec: JobSpec, total_bytes: int) -> dict[str, int]:
-    """Images of every control that applies, as far as the spec alone can tell."""
+    """Stored images of every control that applies, as far as the spec alone can tell."""
     count, learned = spec.num_images, any(map(label_steps, spec.privileged))
     per_class = images_per_class_in(total_bytes, spec.dataset)
     replacing = all(component.name == "soft" for component in spec.privileged)
@@ -207,6 +208,15 @@ def _control_images(spec: JobSpec, total_bytes: int) -> dict[str, int]:
     if "equal_bytes" in found:
         found["equal_bytes"] = per_class * spec.dataset.num_classes
     return found if spec.privileged else {}
+
+
+def _images_seen(controls: Mapping[str, int], spec: JobSpec) -> list[int]:
+    """Images that students of the controls see: random ones are whole, all others like the base."""
+    tiles = _tiles(spec.base_method.options)
+    return [
+        images if name == "random_privileged" else images * tiles
+        for name, images in controls.items()
+    ]
 
 
 def _evaluation_flops(spec: JobSpec, images: Sequence[int], catalog: Catalog) -> float:

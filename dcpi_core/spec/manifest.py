@@ -72,7 +72,8 @@ class Images(Block):
     """The image tensor; ``learned`` is false if the images are originals of the source.
 
     With a ``partition`` p above 1, every image is a grid of p x p tiles, and students train on the
-    tiles, each enlarged bilinearly to full size.
+    tiles, each enlarged bilinearly to full size: those of an image one after the other, column by
+    column. Privileged labels are then those of the tiles.
     """
 
     tensor: TensorInfo

@@ -11,16 +11,18 @@ from dcpi_core.spec.job import Component
 
 
 def check_partition(base: Component, privileged: Sequence[Component]) -> None:
-    """Refuse labels of whole images where one image holds several.
+    """Refuse to learn labels where one stored image holds several: those get a teacher's.
 
     Raises:
-        InvalidInput: says which option makes whole images.
+        InvalidInput: says which options would do.
     """
-    if privileged and int(base.options.get("partition", 1)) > 1:
+    learned = [part.name for part in privileged if label_steps(part)]
+    if learned and int(base.options.get("partition", 1)) > 1:
         raise InvalidInput.at(
-            "/pi_type",
-            f"{base.name} stores several small images in one, and {privileged[0].name} labels "
-            "belong to whole images; set the option partition of the base method to 1",
+            f"/options/pi/{learned[0]}/learning",
+            f"{base.name} stores several small images in one, and {learned[0]} labels are learned "
+            "for whole images; set learning to 'assigned', or the option partition of the base "
+            "method to 1",
         )
 
 

@@ -46,9 +46,17 @@ def assets(tmp_path_factory):
     return tmp_path_factory.mktemp("assets")
 
 
+def run(request, assets, workspace):
+    """The finished bundle, verified."""
+    catalog = load_catalog()
+    spec = resolve(JobRequest.model_validate(request), catalog.datasets["digits"], catalog)
+    directory = pipeline.run(spec, pipeline.Workplace(workspace, assets), device="cpu")
+    assert all(check.passed for check in bundle.verify(directory))
+    return bundle.load(directory)
+
+
 @pytest.mark.parametrize("entry", MATCHING, ids=lambda entry: entry.name)
 def test_all_labels_go_on_top_of_every_method(entry, assets, tmp_path):
-    catalog = load_catalog()
     request = {
         "dataset": "digits",
         "images_per_class": 1,
@@ -60,11 +68,37 @@ def test_all_labels_go_on_top_of_every_method(entry, assets, tmp_path):
             "evaluation": {"repeats": 1, "epochs": 1, "controls": []},
         },
     }
-    spec = resolve(JobRequest.model_validate(request), catalog.datasets["digits"], catalog)
-    directory = pipeline.run(spec, pipeline.Workplace(tmp_path, assets), device="cpu")
-    assert all(check.passed for check in bundle.verify(directory))
-    found = bundle.load(directory)
+    found = run(request, assets, tmp_path)
     assert found.condensed.images.shape == (10, 1, 8, 8)
     assert sorted(labels.kind for labels in found.condensed.privileged) == LABELS
     arms = {arm.name for arm in found.report.arms}
     assert {"random", "base", "assigned", "privileged"} <= arms
+
+
+def test_tiles_have_labels_of_their_own(assets, tmp_path):
+    types = ["soft", "feature", "attention_spatial"]
+    base = {"iterations": 1, "real_batch": 4, "queue_start": 1, "training_steps": 1}
+    request = {
+        "dataset": "digits",
+        "images_per_class": 1,
+        "base_method": "idm",
+        "pi_type": types,
+        "options": {
+            "base": base | {"partition": 2},
+            "pi": dict.fromkeys(types, TEACHER),
+            "evaluation": {"repeats": 1, "epochs": 1, "controls": ["permuted"]},
+        },
+    }
+    found = run(request, assets, tmp_path)
+    condensed, report = found.condensed, found.report
+    assert (len(condensed), condensed.tiles) == (10, 4)
+    by_kind = {labels.kind: labels for labels in condensed.privileged}
+    assert len(by_kind["soft"].probabilities) == len(by_kind["feature"].values) == 40
+    sizes = {arm.name: arm.train_bytes for arm in report.arms}
+    assert (
+        sizes["permuted"]
+        == sizes["privileged"]
+        == sizes["base"] + sum(report.bytes.privileged.values())
+    )
+    teacher = {labels.kind: labels.within_class_distance for labels in report.label_statistics}
+    assert teacher["feature"] > 0  # four tiles of a class, so there are pairs to compare

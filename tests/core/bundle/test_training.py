@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from dcpi_core.bundle import load, write
+from dcpi_core.bundle import load, verify, write
 from dcpi_core.compute import Runtime
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.datasets.base import ImageDataset, Split, normalise
@@ -248,15 +248,25 @@ class TestSiameseAugmentation:
 
 def test_several_images_in_one(tmp_path, condensed, spec, report):
     """A set of tiles comes back as it was written, and script and library see the same images."""
-    from dcpi_core.bundle import standalone, verify
+    from dcpi_core.bundle import standalone
 
-    stored = replace(condensed, privileged=(), partition=2)
-    write(tmp_path / "bundle", stored, spec.model_copy(update={"privileged": ()}), report)
+    soft = torch.softmax(torch.randn(48, 4, generator=torch.Generator().manual_seed(1)), 1)
+    stored = replace(condensed, privileged=(SoftLabels(soft),), partition=2)
+    write(tmp_path / "bundle", stored, spec, report)
     assert all(check.passed for check in verify(tmp_path / "bundle"))
     found = load(tmp_path / "bundle").condensed
     assert found.partition == 2
     assert torch.equal(found.images, condensed.images)
     seen = found.as_seen()
-    alone = standalone.enlarged_tiles({"images": found.images, "labels": found.labels}, 2)
+    own = {"images": found.images, "labels": found.labels, "soft.probabilities": soft}
+    alone = standalone.enlarged_tiles(own, 2)
     torch.testing.assert_close(alone["images"], seen.images)
     assert torch.equal(alone["labels"], seen.labels)
+    assert torch.equal(alone["soft.probabilities"], seen.privileged[0].probabilities)
+
+
+def test_labels_of_too_few_tiles_are_found_out(tmp_path, condensed, spec, report):
+    whole = SoftLabels(torch.full((len(condensed), 4), 0.25))
+    write(tmp_path / "bundle", replace(condensed, privileged=(whole,), partition=2), spec, report)
+    (failed,) = (check for check in verify(tmp_path / "bundle") if not check.passed)
+    assert "students see 48 images" in failed.detail

@@ -64,6 +64,14 @@ class TestPermuted:
         found = permuted(labelled(torch.zeros(6, 1, 1, 1), soft), 2)
         assert torch.equal(found.privileged[1].probabilities, soft.probabilities)
 
+    def test_every_tile_has_labels_of_its_own(self):
+        values = torch.arange(24.0).view(24, 1, 1, 1)
+        tiled = replace(labelled(values), partition=2)
+        found = permuted(tiled, 2).privileged[0].values.flatten()
+        assert found.tolist() == [*range(16, 24), *range(16)]
+        classes = tiled.as_seen().labels
+        assert torch.equal(classes[found.long()], (classes - 1) % 3)
+
 
 class TestNoise:
     start = torch.zeros(6, 2, 2, 2)

@@ -192,12 +192,16 @@ def test_epochs_are_those_of_the_protocol_unless_asked_for(protocol, given, epoc
     assert resolved(options={"evaluation": wanted}).evaluation.epochs == epochs
 
 
-def test_labels_of_whole_images_need_whole_images():
-    wanted = {"base_method": "idm", "pi_type": "soft"}
-    with pytest.raises(InvalidInput, match="set the option partition of the base method to 1"):
-        resolved(**wanted)
-    assert resolved(**wanted, options={"base": {"partition": 1}}).privileged
-    assert resolved(base_method="idm", pi_type="none").base_method.options["partition"] == 2
+def test_labels_are_learned_for_whole_images_alone():
+    wanted = {"base_method": "idm", "pi_type": ["soft", "feature"]}
+    learned = {"pi": {"feature": {"learning": "gradient_matching"}}}
+    with pytest.raises(
+        InvalidInput, match="the option partition of the base method to 1"
+    ) as caught:
+        resolved(**wanted, options=learned)
+    assert caught.value.problems[0].pointer == "/options/pi/feature/learning"
+    assert resolved(**wanted, options=learned | {"base": {"partition": 1}}).privileged
+    assert resolved(**wanted).base_method.options["partition"] == 2
 
 
 def test_learning_that_leaves_images_alone_cannot_tune_them():
