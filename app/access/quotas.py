@@ -4,7 +4,7 @@ They belong to the tenant, not to the single key: a key with the scope ``admin``
 make itself another one. Without a number in the tenant's row there is no limit.
 """
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.kit.tenancy import tenant_of
@@ -19,10 +19,15 @@ def lock(session: Session) -> Tenant | None:
     the answer is None. The lock is one that lets others write rows that refer to the tenant: each
     of these holds the tenant's key, and of two that went on to ask for more both would wait.
     """
-    limits = (Tenant.max_queued_jobs, Tenant.max_stored_bytes, Tenant.max_device_seconds)
-    limited = or_(*(limit.is_not(None) for limit in limits))
-    found = select(Tenant).where(Tenant.id == tenant_of(session), limited)
-    return session.scalar(found.with_for_update(key_share=True))
+    return session.scalar(_LIMITED, {"tenant_id": tenant_of(session)})
+
+
+_limits = (Tenant.max_queued_jobs, Tenant.max_stored_bytes, Tenant.max_device_seconds)
+_LIMITED = (
+    select(Tenant)
+    .where(Tenant.id == bindparam("tenant_id"), or_(*(limit.is_not(None) for limit in _limits)))
+    .with_for_update(key_share=True)
+)
 
 
 def require(

@@ -42,12 +42,14 @@ def tenant_called(session: Session, name: str) -> Tenant | None:
     return session.scalar(select(Tenant).where(Tenant.name == name))
 
 
-def note_use(session: Session, key_id: str, moment: datetime) -> None:
+def note_use(session: Session, key: ApiKey, moment: datetime) -> None:
     """Remember that the key was used, unless that was noted a moment ago."""
+    if key.last_used_at is not None and key.last_used_at >= moment - SELDOM:
+        return
     stale = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < moment - SELDOM)
     session.execute(
         update(ApiKey)
-        .where(ApiKey.id == key_id, stale)
+        .where(ApiKey.id == key.id, stale)
         .values(last_used_at=moment)
         .execution_options(synchronize_session=False)
     )

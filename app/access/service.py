@@ -45,7 +45,7 @@ def admit(sessions: SessionFactory, token: str, secret: str) -> Caller:
             raise NotAuthenticated("the API key is not known here")
         _require_valid(key, moment)
         allowance = rates.take(session, key, moment)
-        repository.note_use(session, key.id, moment)
+        repository.note_use(session, key, moment)
         return Caller(key.tenant_id, scopes_of(key), allowance)
 
 

@@ -3,7 +3,8 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Header, Path, Query, Response
+from fastapi import APIRouter, Body, Depends, Header, Path, Query
+from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BeforeValidator
 
 from app.jobs import checkpoints, control, polling, service
@@ -94,9 +95,8 @@ def create_job(
     body: Request_,
     session: SessionDep,
     state: StateDep,
-    response: Response,
     idempotency_key: KeyHeader = None,
-) -> Any:
+) -> JSONResponse:
     """Check the request, resolve every default and queue the job.
 
     With an `Idempotency-Key`, a repeated request gets the first answer again.
@@ -109,10 +109,12 @@ def create_job(
     answer, repeated = once(
         session, "createJob", idempotency_key, body.model_dump(mode="json"), act
     )
-    response.headers["Location"] = f"/v1/jobs/{answer['id']}"
+    headers = {"Location": f"/v1/jobs/{answer['id']}"}
     if repeated:
-        response.headers["Idempotency-Replayed"] = "true"
-    return answer
+        headers["Idempotency-Replayed"] = "true"
+    # As it was shown and stored; to check it against the model once more would take longer than
+    # all of the above.
+    return JSONResponse(answer, 202, headers)
 
 
 @router.post(

@@ -28,6 +28,15 @@ def append_event(session: Session, job_id: str, type_: str, data: dict[str, Any]
     session.add(JobEvent(job_id=job_id, seq=number, type=type_, data=data, created_at=now()))
 
 
+def first_event(session: Session, job: Job, data: dict[str, Any]) -> None:
+    """The event with number 1, that of a job which is not yet written: both are added at once."""
+    job.last_event = 1
+    event = JobEvent(job_id=job.id, seq=1, type=STATUS, data=data, created_at=now())
+    session.add_all([job, event])
+    session.flush()
+    announce(session, job.id, data["status"])
+
+
 def events_after(session: Session, job_id: str, seq: int, limit: int) -> list[JobEvent]:
     """Events with a number above ``seq``, in order."""
     statement = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.seq > seq)

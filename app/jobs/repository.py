@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from app.kit.pages import PageQuery
@@ -50,10 +50,14 @@ def has_type(column: Any, pi_type: str) -> Any:
 
 def twin_of(session: Session, spec_digest: str, code_version: str) -> Condensed | None:
     """What the tenant's latest job with this very spec has made, by this version of the code."""
-    return session.scalar(
-        select(Condensed)
-        .join(Job, Job.id == Condensed.job_id)
-        .where(Job.spec_digest == spec_digest, Condensed.code_version == code_version)
-        .order_by(Condensed.id.desc())
-        .limit(1)
-    )
+    return session.scalar(_TWIN, {"digest": spec_digest, "version": code_version})
+
+
+_TWIN = (
+    select(Condensed)
+    .join(Job, Job.id == Condensed.job_id)
+    .where(Job.spec_digest == bindparam("digest"), Condensed.code_version == bindparam("version"))
+    .order_by(Condensed.id.desc())
+    .limit(1)
+)
+"""Built once, as other statements of a submission are: that takes longer than to send it."""

@@ -51,7 +51,11 @@ def get_state(request: Request) -> AppState:
     return replace(state, sessions=bound(state.sessions, tenant_id))
 
 
-StateDep = Annotated[AppState, Depends(get_state)]
+async def _state(request: Request) -> AppState:
+    return get_state(request)  # a plain function would be called in a thread, for nothing
+
+
+StateDep = Annotated[AppState, Depends(_state)]
 
 
 async def _seat(state: StateDep) -> AsyncIterator[None]:

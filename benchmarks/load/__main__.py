@@ -1,7 +1,7 @@
 """What the service bears on this machine, as one JSON file.
 
-    python -m benchmarks.load --out benchmarks/results/load.json
-    python -m benchmarks.load submissions --seconds 5      # a trial of one part
+python -m benchmarks.load --out benchmarks/results/load.json
+python -m benchmarks.load submissions --seconds 5      # a trial of one part
 """
 
 import argparse
@@ -31,12 +31,14 @@ def main() -> None:
     options = _parser().parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and end what was started
     wanted = options.parts or list(PARTS)
-    with tempfile.TemporaryDirectory(prefix="dcpi-load-") as folder:
-        with running(Path(folder), options.processes) as service:
-            found = {"environment": environment(service), "seed": options.seed}
-            for part in wanted:
-                found[part] = asyncio.run(PARTS[part](service, options))
-                sys.stdout.write(f"{part}: {json.dumps(found[part], indent=1)}\n")
+    with (
+        tempfile.TemporaryDirectory(prefix="dcpi-load-") as folder,
+        running(Path(folder), options.processes) as service,
+    ):
+        found = {"environment": environment(service), "seed": options.seed}
+        for part in wanted:
+            found[part] = asyncio.run(PARTS[part](service, options))
+            sys.stdout.write(f"{part}: {json.dumps(found[part], indent=1)}\n")
     if options.out is not None:
         options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 

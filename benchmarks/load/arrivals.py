@@ -35,7 +35,7 @@ class Tally:
 
 def moments(rate: float, seconds: float, seed: int) -> Iterator[float]:
     """Arrival times of independent users: a Poisson process of ``rate`` per second."""
-    draw = random.Random(seed)  # noqa: S311 - no secret
+    draw = random.Random(seed)
     gaps = (draw.expovariate(rate) for _ in itertools.count())
     return itertools.takewhile(lambda moment: moment < seconds, itertools.accumulate(gaps))
 
@@ -51,8 +51,7 @@ async def arrive(times: Iterator[float], send: Send) -> Tally:
 
     for number, moment in enumerate(times):
         due = began + moment
-        while (ahead := due - time.perf_counter()) > 0:
-            await asyncio.sleep(ahead)
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
         task = asyncio.create_task(one(number, due))
         running.add(task)
         task.add_done_callback(running.discard)

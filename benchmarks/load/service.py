@@ -26,7 +26,7 @@ from benchmarks.load.processes import family, processor_seconds, resident_bytes
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 20.0
-KEY_SECRET = "a secret of this benchmark and of nothing else"  # noqa: S105 - it guards nothing
+KEY_SECRET = "a secret of this benchmark and of nothing else"
 
 
 @dataclass

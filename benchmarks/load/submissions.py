@@ -54,7 +54,7 @@ class Users:
     def __init__(self, service: Service, seed: int) -> None:
         self._service = service
         self._keys = service.keys(KEYS)
-        self._draw = random.Random(seed)  # noqa: S311 - no secret
+        self._draw = random.Random(seed)
         self._free: list[tuple[float, Connection]] = []
         self._places = asyncio.Semaphore(CONNECTIONS)
         self.accepted: set[str] = set()
