@@ -1,5 +1,6 @@
 """Queries about tenants and keys."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from sqlalchemy import or_, select, update
@@ -40,6 +41,12 @@ def every_key(session: Session) -> list[tuple[Tenant, ApiKey]]:
 def tenant_called(session: Session, name: str) -> Tenant | None:
     """The tenant with this name."""
     return session.scalar(select(Tenant).where(Tenant.name == name))
+
+
+def ended(session: Session, key_ids: Collection[str], moment: datetime) -> frozenset[str]:
+    """Those of the keys that have been revoked or have expired."""
+    over = or_(ApiKey.revoked_at.is_not(None), ApiKey.expires_at <= moment)
+    return frozenset(session.scalars(select(ApiKey.id).where(ApiKey.id.in_(key_ids), over)))
 
 
 def note_use(session: Session, key: ApiKey, moment: datetime) -> None:

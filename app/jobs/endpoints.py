@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Header, Path, Query
+from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BeforeValidator
 
@@ -167,6 +167,7 @@ def list_jobs(
     summary="Get a job",
 )
 async def get_job(
+    request: Request,
     job_id: JobId,
     state: StateDep,
     wait: Annotated[
@@ -177,7 +178,7 @@ async def get_job(
 
     With `wait` the answer comes as soon as the job has ended, at the latest after so many seconds.
     """
-    return await polling.look(state, job_id, wait)
+    return await polling.look(state, request.app.state.tail, job_id, wait)
 
 
 @router.post(
@@ -259,6 +260,7 @@ def list_job_attempts(job_id: JobId, session: SessionDep) -> Any:
     summary="What happened to a job",
 )
 def list_job_events(
+    request: Request,
     job_id: JobId,
     session: SessionDep,
     state: StateDep,
@@ -270,10 +272,11 @@ def list_job_events(
     """A page of events as JSON, or with `Accept: text/event-stream` a live stream.
 
     The stream begins after `Last-Event-ID`, so a broken connection loses and repeats nothing. Its
-    events are `status`, `progress` and `log`; after `end`, which carries the job, it closes. Where
-    too many streams are open, the answer is 503.
+    events are `status`, `progress` and `log`; after `end`, which carries the job, it closes, and
+    also once its API key is revoked. Where this key has too many streams open, the answer is 429;
+    where all have, 503.
     """
     page = service.history(session, job_id, after, limit)
     if MEDIA_TYPE in accept:
-        return EventStream(state, job_id, int(last_event_id or after))
+        return EventStream(state, request.app.state.tail, job_id, int(last_event_id or after))
     return page

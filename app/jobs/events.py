@@ -1,8 +1,9 @@
 """The history of a job: events with a number, appended in the transaction they report on."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import select, tuple_, update
 from sqlalchemy.orm import Session
 
 from app.kit.clock import now
@@ -41,3 +42,11 @@ def events_after(session: Session, job_id: str, seq: int, limit: int) -> list[Jo
     """Events with a number above ``seq``, in order."""
     statement = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.seq > seq)
     return list(session.scalars(statement.order_by(JobEvent.seq).limit(limit)))
+
+
+def events_at(session: Session, numbers: Sequence[tuple[str, int]]) -> list[JobEvent]:
+    """The events with these job ids and numbers, in the order of their numbers."""
+    if not numbers:
+        return []
+    own = tuple_(JobEvent.job_id, JobEvent.seq).in_(numbers)
+    return list(session.scalars(select(JobEvent).where(own).order_by(JobEvent.seq)))

@@ -1,5 +1,6 @@
 """Queries about jobs."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +23,12 @@ def get(session: Session, job_id: str, *, lock: bool = False) -> Job:
 def queue_of(session: Session, job_id: str) -> str | None:
     """The queue that the job was submitted to; None if there is no such job (any more)."""
     return session.scalar(select(Job.queue).where(Job.id == job_id))
+
+
+def positions(session: Session, job_ids: Collection[str]) -> list[tuple[str, int, str]]:
+    """Id, number of the last event and status of those of the jobs that there are."""
+    wanted = select(Job.id, Job.last_event, Job.status).where(Job.id.in_(job_ids))
+    return [(job_id, last, status) for job_id, last, status in session.execute(wanted)]
 
 
 def find(

@@ -20,7 +20,9 @@ from typing import Any
 
 from sqlalchemy import text
 
+from benchmarks.load.downloads import downloads
 from benchmarks.load.service import Service, running
+from benchmarks.load.streams import streams
 from benchmarks.load.submissions import submissions
 
 PACKAGES = ("dcpi", "fastapi", "starlette", "uvicorn", "uvloop", "sqlalchemy", "psycopg", "obstore")
@@ -72,6 +74,8 @@ def _processor() -> str:
 
 PARTS: dict[str, Callable[[Service, argparse.Namespace], Any]] = {
     "submissions": lambda service, o: submissions(service, o.rate, o.seconds, o.seed),
+    "streams": lambda service, o: streams(service, o.streams, o.rounds),
+    "downloads": lambda service, o: downloads(service, o.megabytes, o.transfers, o.seed),
 }
 
 
@@ -82,6 +86,10 @@ def _parser() -> argparse.ArgumentParser:
     words.add_argument("--processes", type=int, default=2, help="of the API")
     words.add_argument("--rate", type=float, default=200.0, help="submissions per second")
     words.add_argument("--seconds", type=float, default=60.0, help="of submissions")
+    words.add_argument("--streams", type=int, default=500, help="that are open at once")
+    words.add_argument("--rounds", type=int, default=20, help="events of each job, one a second")
+    words.add_argument("--megabytes", type=int, default=256, help="size of the downloaded file")
+    words.add_argument("--transfers", type=int, default=5, help="of it from each server, in turns")
     words.add_argument("--seed", type=int, default=0)
     return words
 
