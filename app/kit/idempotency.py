@@ -65,7 +65,7 @@ def once(
 def _write(session: Session, operation: str, key: str, body: Any) -> int | None:
     """Write the key, without its answer; the row's id, or None if the key is there already."""
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    values = {
+    values: dict[str, Any] = {
         "tenant_id": tenant_of(session),
         "operation": operation,
         "key": key,

@@ -14,7 +14,10 @@ from benchmarks.load.service import Service, spent
 
 PER_JOB = 5
 PER_KEY = 10
+AT_ONCE = 20
+"""Streams that are opened, and jobs that are submitted, at the same time."""
 ROUND_SECONDS = 1.0
+QUIET_SECONDS = 5.0
 PATIENCE_SECONDS = 20.0
 
 
@@ -24,15 +27,19 @@ async def streams(service: Service, count: int, rounds: int) -> dict[str, Any]:
     Events are written to the database as a worker does, and each carries the time of its commit.
     """
     keys = service.keys(-(-count // PER_KEY))
-    jobs = [await _submit(service, keys[n % len(keys)], n) for n in range(-(-count // PER_JOB))]
+    places = asyncio.Semaphore(AT_ONCE)
+    jobs = await asyncio.gather(
+        *(_submit(service, places, keys[n % len(keys)], n) for n in range(-(-count // PER_JOB)))
+    )
     memory = {"idle": service.memory()}
     followers = [Follower(service, keys[n // PER_KEY], jobs[n // PER_JOB]) for n in range(count)]
     async with contextlib.AsyncExitStack() as opened:
-        for follower in followers:
-            await opened.enter_async_context(follower)
+        for first in range(0, count, AT_ONCE):
+            some = followers[first : first + AT_ONCE]
+            await asyncio.gather(*(opened.enter_async_context(follower) for follower in some))
         memory["open"] = service.memory()
         before, began = service.processor(), time.perf_counter()
-        await asyncio.sleep(PATIENCE_SECONDS / 2)
+        await asyncio.sleep(QUIET_SECONDS)
         quiet = spent(before, service.processor(), (time.perf_counter() - began))
         before = service.processor()
         for number in range(rounds):
@@ -94,10 +101,10 @@ class Follower:
                 self.delays.append(time.time() - data["at"])
 
 
-async def _submit(service: Service, key: str, number: int) -> str:
+async def _submit(service: Service, places: asyncio.Semaphore, key: str, number: int) -> str:
     body = {"dataset": "digits", "images_per_class": 1, "base_method": "random", "pi_type": "none"}
     content = json.dumps(body | {"seed": 1_000_000 + number}).encode()
-    async with await Connection.open(service.host, service.port) as connection:
+    async with places, await Connection.open(service.host, service.port) as connection:
         start = head("POST", "/v1/jobs", key, Content_Type="application/json", Connection="close")
         answer = await connection.request(start, content)
     return str(json.loads(answer.body)["id"])
