@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.condensed.registration import object_key
 from app.kit.clock import now
@@ -26,6 +26,7 @@ from app.kit.db import unit_of_work
 from app.kit.ids import new_id
 from app.models import DEFAULT_TENANT, Condensed, Job
 from benchmarks.load.http import Connection, head
+from benchmarks.load.processes import processor_seconds
 from benchmarks.load.service import Service, free_port
 
 FILE = "data.safetensors"
@@ -35,6 +36,14 @@ PARALLEL = 4
 READY_SECONDS = 10.0
 
 
+class Server(NamedTuple):
+    """Who serves the file, and where."""
+
+    port: int
+    path: str
+    pid: int
+
+
 async def downloads(service: Service, megabytes: int, transfers: int, seed: int) -> dict[str, Any]:
     """Bytes per second from each server; the median of the transfers, and all of them."""
     key = service.keys(1)[0]
@@ -42,14 +51,18 @@ async def downloads(service: Service, megabytes: int, transfers: int, seed: int)
     path, file = _bundle(service, content)
     digest = await _digest(service, path, key)
     with contextlib.ExitStack() as opened:
-        servers = {"dcpi": (service.port, path)}
-        servers["http.server"] = (opened.enter_context(_python_server(file.parent)), f"/{FILE}")
+        servers = {"dcpi": Server(service.port, path, service.api)}
+        servers["http.server"] = opened.enter_context(_python_server(file.parent))
         if shutil.which("nginx") is not None:
-            servers["nginx"] = (opened.enter_context(_nginx(file.parent)), f"/{FILE}")
+            servers["nginx"] = opened.enter_context(_nginx(file.parent))
+        spent = dict.fromkeys(servers, 0.0)
         rates: dict[str, dict[str, list[float]]] = {name: {} for name in servers}
         for _ in range(transfers):
-            for name, (port, target) in servers.items():
-                for way, took in (await _transfers(port, target, key, len(content))).items():
+            for name, server in servers.items():
+                before = processor_seconds(server.pid)
+                found = await _transfers(server.port, server.path, key, len(content))
+                spent[name] += processor_seconds(server.pid) - before
+                for way, took in found.items():
                     rate = len(content) * (PARALLEL if way == "parallel" else 1) / took / 2**20
                     rates[name].setdefault(way, []).append(round(rate, 1))
     ways = ("whole", "ranges", "parallel")
@@ -64,6 +77,10 @@ async def downloads(service: Service, megabytes: int, transfers: int, seed: int)
             name: {way: round(medians["dcpi"][way] / medians[name][way], 3) for way in ways}
             for name in medians
             if name != "dcpi"
+        },
+        "processor_ms_per_mib": {
+            name: round(seconds * 1000 / (transfers * (2 + PARALLEL) * megabytes), 3)
+            for name, seconds in spent.items()
         },
         "runs": rates,
     }
@@ -139,21 +156,21 @@ def _bundle(service: Service, content: bytes) -> tuple[str, Path]:
 
 
 @contextlib.contextmanager
-def _python_server(folder: Path) -> Iterator[int]:
+def _python_server(folder: Path) -> Iterator[Server]:
     """``http.server`` with sendfile and single ranges, in a process of its own."""
     port = free_port()
     command = [sys.executable, "-m", "benchmarks.load.plain_server", str(folder), str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _wait_for(port)
-        yield port
+        yield Server(port, f"/{FILE}", process.pid)
     finally:
         process.terminate()
         process.wait()
 
 
 @contextlib.contextmanager
-def _nginx(folder: Path) -> Iterator[int]:
+def _nginx(folder: Path) -> Iterator[Server]:
     port, own = free_port(), folder.parent / "nginx"
     own.mkdir()
     own.chmod(0o755)
@@ -169,7 +186,7 @@ def _nginx(folder: Path) -> Iterator[int]:
     process = subprocess.Popen(["nginx", "-c", str(config)], stderr=subprocess.DEVNULL)
     try:
         _wait_for(port)
-        yield port
+        yield Server(port, f"/{FILE}", process.pid)
     finally:
         process.terminate()
         process.wait()
