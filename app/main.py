@@ -4,7 +4,6 @@ import contextlib
 import re
 from collections.abc import AsyncIterator
 
-from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 from starlette.datastructures import Headers, MutableHeaders
@@ -19,12 +18,14 @@ from app.catalog import endpoints as catalog
 from app.condensed import endpoints as condensed
 from app.datasets import endpoints as datasets
 from app.jobs import endpoints as jobs
+from app.jobs.tail import Tail
 from app.kit import logs, problems
 from app.kit.app_state import AppState
 from app.kit.broker import Bell
 from app.kit.db import build_engine, build_sessions
 from app.kit.headers import SecurityHeaders
 from app.kit.ids import new_id
+from app.kit.places import Places
 from app.kit.relay import Relay
 from app.kit.storage import open_storage
 from app.kit.watching import WatchedRequests
@@ -64,9 +65,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     engine = build_engine(settings.resolved_database_url)
     sessions, bell = build_sessions(engine), Bell(settings.broker_url)
     relay = Relay(settings, sessions, bell)
-    storage, streams = open_storage(settings), CapacityLimiter(settings.max_streams)
+    storage = open_storage(settings)
+    streams = Places(settings.max_streams, settings.streams_per_key)
     state = AppState(settings, engine, sessions, storage, bell, relay, streams)
     app.state.dcpi = state
+    app.state.tail = Tail(sessions)
     app.state.courier = Courier(sessions, sender(settings))
     problems.install(app)
     documentation.install(app)

@@ -14,7 +14,7 @@ from app.access import policy, scopes, service
 from app.access.rates import POLICY, WINDOW_SECONDS, Allowance
 from app.access.service import Caller
 from app.kit import problems
-from app.kit.app_state import TENANT, AppState
+from app.kit.app_state import KEY, TENANT, AppState
 from app.models import DEFAULT_TENANT
 from dcpi_core.spec.errors import DcpiError, NotAllowed, NotAuthenticated, RateLimited
 
@@ -51,7 +51,7 @@ class Gate:
             response = problems.of_ours(request, error)
             await response(scope, receive, _announcing(allowance, send))
             return
-        scope.setdefault("state", {})[TENANT] = caller.tenant_id
+        scope.setdefault("state", {}).update({TENANT: caller.tenant_id, KEY: caller.key_id})
         await self._app(scope, receive, _announcing(allowance, send))
 
     async def _caller(self, request: Request) -> Caller:

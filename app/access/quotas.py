@@ -4,7 +4,7 @@ They belong to the tenant, not to the single key: a key with the scope ``admin``
 make itself another one. Without a number in the tenant's row there is no limit.
 """
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.kit.tenancy import tenant_of
@@ -12,9 +12,22 @@ from app.models import Condensed, Dataset, Tenant
 from dcpi_core.spec.errors import FieldProblem, QuotaExceeded
 
 
-def lock(session: Session) -> Tenant:
-    """The tenant's row, locked: of two requests for the last place one gets it."""
-    return session.get_one(Tenant, tenant_of(session), with_for_update=True)
+def lock(session: Session) -> Tenant | None:
+    """The tenant's row, locked: of two requests for the last place one gets it.
+
+    A tenant without quotas has nothing to count, so its requests need not wait for each other, and
+    the answer is None. The lock is one that lets others write rows that refer to the tenant: each
+    of these holds the tenant's key, and of two that went on to ask for more both would wait.
+    """
+    return session.scalar(_LIMITED, {"tenant_id": tenant_of(session)})
+
+
+_limits = (Tenant.max_queued_jobs, Tenant.max_stored_bytes, Tenant.max_device_seconds)
+_LIMITED = (
+    select(Tenant)
+    .where(Tenant.id == bindparam("tenant_id"), or_(*(limit.is_not(None) for limit in _limits)))
+    .with_for_update(key_share=True)
+)
 
 
 def require(
@@ -41,9 +54,9 @@ def require(
     raise QuotaExceeded(detail, [problem], retry_after_seconds=retry_after_seconds)
 
 
-def require_bytes(session: Session, tenant: Tenant, more: int) -> None:
-    """Refuse ``more`` bytes in storage than the tenant may still fill."""
-    if tenant.max_stored_bytes is not None:
+def require_bytes(session: Session, tenant: Tenant | None, more: int) -> None:
+    """Refuse ``more`` bytes in storage than the tenant may still fill; None has no quotas."""
+    if tenant is not None and tenant.max_stored_bytes is not None:
         wanted = stored_bytes(session) + more
         require("max_stored_bytes", tenant.max_stored_bytes, wanted)
 

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import case, update
+from sqlalchemy import Float, bindparam, case, update
 from sqlalchemy.orm import Session
 
 from app.models import ApiKey
@@ -37,20 +37,24 @@ class Allowance:
         }
 
 
+_now, _cost = bindparam("now", type_=Float), bindparam("cost", type_=Float)
+_full_at = case((ApiKey.bucket_full_at > _now, ApiKey.bucket_full_at), else_=_now) + _cost
+_TAKE = (
+    update(ApiKey)
+    .where(ApiKey.id == bindparam("key_id"), _full_at <= _now + WINDOW_SECONDS)
+    .values(bucket_full_at=_full_at)
+    .returning(ApiKey.bucket_full_at)
+    .execution_options(synchronize_session=False)
+)
+
+
 def take(session: Session, key: ApiKey, moment: datetime) -> Allowance | None:
     """Take a token from the key's bucket; None if the key has no limit."""
     quota = key.requests_per_minute
     if quota is None:
         return None
     now, cost = moment.timestamp(), WINDOW_SECONDS / quota
-    begin = case((ApiKey.bucket_full_at > now, ApiKey.bucket_full_at), else_=now)
-    full_at = session.execute(
-        update(ApiKey)
-        .where(ApiKey.id == key.id, begin + cost <= now + WINDOW_SECONDS)
-        .values(bucket_full_at=begin + cost)
-        .returning(ApiKey.bucket_full_at)
-        .execution_options(synchronize_session=False)
-    ).scalar_one_or_none()
+    full_at = session.scalar(_TAKE, {"key_id": key.id, "now": now, "cost": cost})
     if full_at is None:
         session.refresh(key)  # others may have taken tokens since it was read
         wait = math.ceil(key.bucket_full_at + cost - now - WINDOW_SECONDS)

@@ -1,5 +1,6 @@
 """Queries about tenants and keys."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from sqlalchemy import or_, select, update
@@ -42,12 +43,20 @@ def tenant_called(session: Session, name: str) -> Tenant | None:
     return session.scalar(select(Tenant).where(Tenant.name == name))
 
 
-def note_use(session: Session, key_id: str, moment: datetime) -> None:
+def ended(session: Session, key_ids: Collection[str], moment: datetime) -> frozenset[str]:
+    """Those of the keys that have been revoked or have expired."""
+    over = or_(ApiKey.revoked_at.is_not(None), ApiKey.expires_at <= moment)
+    return frozenset(session.scalars(select(ApiKey.id).where(ApiKey.id.in_(key_ids), over)))
+
+
+def note_use(session: Session, key: ApiKey, moment: datetime) -> None:
     """Remember that the key was used, unless that was noted a moment ago."""
+    if key.last_used_at is not None and key.last_used_at >= moment - SELDOM:
+        return
     stale = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < moment - SELDOM)
     session.execute(
         update(ApiKey)
-        .where(ApiKey.id == key_id, stale)
+        .where(ApiKey.id == key.id, stale)
         .values(last_used_at=moment)
         .execution_options(synchronize_session=False)
     )

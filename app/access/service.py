@@ -27,6 +27,7 @@ class Caller:
     tenant_id: str
     scopes: frozenset[Scope]
     allowance: Allowance | None = None
+    key_id: str | None = None
 
 
 def admit(sessions: SessionFactory, token: str, secret: str) -> Caller:
@@ -45,8 +46,8 @@ def admit(sessions: SessionFactory, token: str, secret: str) -> Caller:
             raise NotAuthenticated("the API key is not known here")
         _require_valid(key, moment)
         allowance = rates.take(session, key, moment)
-        repository.note_use(session, key.id, moment)
-        return Caller(key.tenant_id, scopes_of(key), allowance)
+        repository.note_use(session, key, moment)
+        return Caller(key.tenant_id, scopes_of(key), allowance, key.id)
 
 
 def scopes_of(key: ApiKey) -> frozenset[Scope]:

@@ -3,7 +3,8 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Header, Path, Query, Response
+from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request
+from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BeforeValidator
 
 from app.jobs import checkpoints, control, polling, service
@@ -94,9 +95,8 @@ def create_job(
     body: Request_,
     session: SessionDep,
     state: StateDep,
-    response: Response,
     idempotency_key: KeyHeader = None,
-) -> Any:
+) -> JSONResponse:
     """Check the request, resolve every default and queue the job.
 
     With an `Idempotency-Key`, a repeated request gets the first answer again.
@@ -109,10 +109,12 @@ def create_job(
     answer, repeated = once(
         session, "createJob", idempotency_key, body.model_dump(mode="json"), act
     )
-    response.headers["Location"] = f"/v1/jobs/{answer['id']}"
+    headers = {"Location": f"/v1/jobs/{answer['id']}"}
     if repeated:
-        response.headers["Idempotency-Replayed"] = "true"
-    return answer
+        headers["Idempotency-Replayed"] = "true"
+    # As it was shown and stored; to check it against the model once more would take longer than
+    # all of the above.
+    return JSONResponse(answer, 202, headers)
 
 
 @router.post(
@@ -165,6 +167,7 @@ def list_jobs(
     summary="Get a job",
 )
 async def get_job(
+    request: Request,
     job_id: JobId,
     state: StateDep,
     wait: Annotated[
@@ -175,7 +178,7 @@ async def get_job(
 
     With `wait` the answer comes as soon as the job has ended, at the latest after so many seconds.
     """
-    return await polling.look(state, job_id, wait)
+    return await polling.look(state, request.app.state.tail, job_id, wait)
 
 
 @router.post(
@@ -257,6 +260,7 @@ def list_job_attempts(job_id: JobId, session: SessionDep) -> Any:
     summary="What happened to a job",
 )
 def list_job_events(
+    request: Request,
     job_id: JobId,
     session: SessionDep,
     state: StateDep,
@@ -268,10 +272,11 @@ def list_job_events(
     """A page of events as JSON, or with `Accept: text/event-stream` a live stream.
 
     The stream begins after `Last-Event-ID`, so a broken connection loses and repeats nothing. Its
-    events are `status`, `progress` and `log`; after `end`, which carries the job, it closes. Where
-    too many streams are open, the answer is 503.
+    events are `status`, `progress` and `log`; after `end`, which carries the job, it closes, and
+    also once its API key is revoked. Where this key has too many streams open, the answer is 429;
+    where all have, 503.
     """
     page = service.history(session, job_id, after, limit)
     if MEDIA_TYPE in accept:
-        return EventStream(state, job_id, int(last_event_id or after))
+        return EventStream(state, request.app.state.tail, job_id, int(last_event_id or after))
     return page

@@ -1,8 +1,9 @@
 """The history of a job: events with a number, appended in the transaction they report on."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import select, tuple_, update
 from sqlalchemy.orm import Session
 
 from app.kit.clock import now
@@ -28,7 +29,24 @@ def append_event(session: Session, job_id: str, type_: str, data: dict[str, Any]
     session.add(JobEvent(job_id=job_id, seq=number, type=type_, data=data, created_at=now()))
 
 
+def first_event(session: Session, job: Job, data: dict[str, Any]) -> None:
+    """The event with number 1, that of a job which is not yet written: both are added at once."""
+    job.last_event = 1
+    event = JobEvent(job_id=job.id, seq=1, type=STATUS, data=data, created_at=now())
+    session.add_all([job, event])
+    session.flush()
+    announce(session, job.id, data["status"])
+
+
 def events_after(session: Session, job_id: str, seq: int, limit: int) -> list[JobEvent]:
     """Events with a number above ``seq``, in order."""
     statement = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.seq > seq)
     return list(session.scalars(statement.order_by(JobEvent.seq).limit(limit)))
+
+
+def events_at(session: Session, numbers: Sequence[tuple[str, int]]) -> list[JobEvent]:
+    """The events with these job ids and numbers, in the order of their numbers."""
+    if not numbers:
+        return []
+    own = tuple_(JobEvent.job_id, JobEvent.seq).in_(numbers)
+    return list(session.scalars(select(JobEvent).where(own).order_by(JobEvent.seq)))

@@ -6,7 +6,7 @@ tenant's queue a higher priority goes first, then the job that was submitted fir
 never pushes another tenant's jobs back.
 """
 
-from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from app.jobs import leases
@@ -14,6 +14,22 @@ from app.jobs.leases import Lease
 from app.jobs.states import LEASED, Status
 from app.kit.clock import now
 from app.models import Job
+
+MOST_AHEAD = 1000
+"""Of a longer queue no more is counted: the count is part of every answer about a queued job."""
+
+_sooner = or_(
+    Job.priority > bindparam("priority"),
+    and_(Job.priority == bindparam("priority"), Job.id < bindparam("id")),
+)
+_same_queue = and_(
+    Job.tenant_id == bindparam("tenant_id"),
+    Job.status == Status.QUEUED,
+    Job.queue == bindparam("queue"),
+)
+_AHEAD = select(func.count()).select_from(
+    select(Job.id).where(_same_queue, _sooner).limit(MOST_AHEAD).subquery()
+)
 
 
 def claim_next(session: Session, queue: str, worker: str, seconds: float) -> Lease | None:
@@ -29,14 +45,12 @@ def claim_next(session: Session, queue: str, worker: str, seconds: float) -> Lea
 
 
 def ahead_of(session: Session, job: Job) -> int:
-    """Jobs of the same tenant that come before this one; other tenants take their turns between."""
-    sooner = or_(
-        Job.priority > job.priority,
-        (Job.priority == job.priority) & (Job.id < job.id),
-    )
-    statement = select(func.count()).select_from(Job)
-    own = (Job.queue == job.queue, Job.tenant_id == job.tenant_id)
-    return session.scalar(statement.where(Job.status == Status.QUEUED, *own, sooner)) or 0
+    """Jobs of the same tenant that come before this one; other tenants take their turns between.
+
+    ``MOST_AHEAD`` stands for that many or more.
+    """
+    own = {name: getattr(job, name) for name in ("id", "priority", "queue", "tenant_id")}
+    return session.scalar(_AHEAD, own) or 0
 
 
 def _tenants_in_turn(queue: str) -> Select[str]:

@@ -3,20 +3,19 @@
 import asyncio
 import time
 
-from anyio import WouldBlock
-
 from app.jobs import service
 from app.jobs.schemas import JobRead
 from app.jobs.states import TERMINAL
+from app.jobs.tail import Tail
 from app.kit.app_state import AppState
 from app.kit.db import reading
+from app.kit.places import NoPlace
 
-POLL_SECONDS = 0.5
 LONGEST_SECONDS = 60
 """Proxies close a connection on which nothing is said for about so long."""
 
 
-async def look(state: AppState, job_id: str, wait_seconds: float) -> JobRead:
+async def look(state: AppState, tail: Tail, job_id: str, wait_seconds: float) -> JobRead:
     """The job as soon as it has ended, or as it is after so many seconds; raises NotFound.
 
     Who waits holds one of the process's places for streams, and no connection to the database. If
@@ -26,18 +25,13 @@ async def look(state: AppState, job_id: str, wait_seconds: float) -> JobRead:
     job = await _look(state, job_id)
     if job.status in TERMINAL or wait_seconds == 0:
         return job
-    waiting = object()
     try:
-        state.streams.acquire_on_behalf_of_nowait(waiting)
-    except WouldBlock:
+        with state.streams.one(), tail.watching(job_id) as watch:
+            while not (watch.ended or watch.gone) and (left := deadline - time.monotonic()) > 0:
+                await watch.change(left)
+    except NoPlace:
         return job
-    try:
-        while job.status not in TERMINAL and (left := deadline - time.monotonic()) > 0:
-            await asyncio.sleep(min(POLL_SECONDS, left))
-            job = await _look(state, job_id)
-    finally:
-        state.streams.release_on_behalf_of(waiting)
-    return job
+    return await _look(state, job_id)
 
 
 async def _look(state: AppState, job_id: str) -> JobRead:

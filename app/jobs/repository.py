@@ -1,9 +1,10 @@
 """Queries about jobs."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from app.kit.pages import PageQuery
@@ -22,6 +23,12 @@ def get(session: Session, job_id: str, *, lock: bool = False) -> Job:
 def queue_of(session: Session, job_id: str) -> str | None:
     """The queue that the job was submitted to; None if there is no such job (any more)."""
     return session.scalar(select(Job.queue).where(Job.id == job_id))
+
+
+def positions(session: Session, job_ids: Collection[str]) -> list[tuple[str, int, str]]:
+    """Id, number of the last event and status of those of the jobs that there are."""
+    wanted = select(Job.id, Job.last_event, Job.status).where(Job.id.in_(job_ids))
+    return [(job_id, last, status) for job_id, last, status in session.execute(wanted)]
 
 
 def find(
@@ -50,10 +57,14 @@ def has_type(column: Any, pi_type: str) -> Any:
 
 def twin_of(session: Session, spec_digest: str, code_version: str) -> Condensed | None:
     """What the tenant's latest job with this very spec has made, by this version of the code."""
-    return session.scalar(
-        select(Condensed)
-        .join(Job, Job.id == Condensed.job_id)
-        .where(Job.spec_digest == spec_digest, Condensed.code_version == code_version)
-        .order_by(Condensed.id.desc())
-        .limit(1)
-    )
+    return session.scalar(_TWIN, {"digest": spec_digest, "version": code_version})
+
+
+_TWIN = (
+    select(Condensed)
+    .join(Job, Job.id == Condensed.job_id)
+    .where(Job.spec_digest == bindparam("digest"), Condensed.code_version == bindparam("version"))
+    .order_by(Condensed.id.desc())
+    .limit(1)
+)
+"""Built once, as other statements of a submission are: that takes longer than to send it."""

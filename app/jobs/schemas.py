@@ -55,7 +55,9 @@ class JobRead(BaseModel):
     phase: str | None
     progress: JobProgress | None
     attempt: int
-    queue_ahead: int | None = Field(description="your queued jobs before this one")
+    queue_ahead: int | None = Field(
+        description="your queued jobs before this one; 1000: so many or more"
+    )
     priority: Priority
     cached: bool = Field(description="the result is that of an earlier job with the same spec")
     deadline_at: datetime | None = Field(description="when the job expires unless it is done")

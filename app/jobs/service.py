@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.datasets import service as datasets
 from app.jobs import attempts, repository, usage
 from app.jobs.control import deadline_of
-from app.jobs.events import STATUS, append_event, events_after
+from app.jobs.events import events_after, first_event
 from app.jobs.picking import ahead_of
 from app.jobs.schemas import RANKS, JobRead, read_attempt, read_event, read_job
 from app.jobs.states import TERMINAL, Status
@@ -100,20 +100,16 @@ def create(session: Session, settings: Settings, request: JobSubmission) -> Job:
 
 
 def _queue(session: Session, job: Job) -> None:
-    session.add(job)
-    session.flush()
-    append_event(session, job.id, STATUS, {"status": Status.QUEUED})
     outbox.ring(session, job.id, job.queue)
+    first_event(session, job, {"status": Status.QUEUED})
 
 
 def _answer_at_once(session: Session, job: Job, twin: Condensed) -> None:
     job.status, job.cached = Status.SUCCEEDED, True
     job.finished_at, job.deadline_at = job.created_at, None
     job.condensed_id, job.headline = twin.id, twin.headline
-    session.add(job)
-    session.flush()
     told = {"status": Status.SUCCEEDED, "cached": True, "condensed_id": twin.id}
-    append_event(session, job.id, STATUS, told)
+    first_event(session, job, told)
 
 
 def find(

@@ -1,11 +1,9 @@
 """A job's events as server-sent events, resumable from the last one seen."""
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator
 
-from anyio import WouldBlock
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
@@ -13,40 +11,43 @@ from starlette.types import Receive, Scope, Send
 
 from app.jobs import repository
 from app.jobs.events import events_after
-from app.jobs.schemas import read_event, read_job
+from app.jobs.schemas import read_job
 from app.jobs.service import has_ended
-from app.kit.app_state import AppState
+from app.jobs.tail import Numbered, Tail, Watch, format_event
+from app.kit.app_state import KEY, AppState
 from app.kit.db import reading
-from app.kit.problems import answer
+from app.kit.places import RETRY_AFTER_SECONDS, NoPlace
+from app.kit.problems import answer, of_ours
+from dcpi_core.spec.errors import NotFound, QuotaExceeded
 
-POLL_SECONDS = 0.5
 KEEPALIVE_SECONDS = 15.0
 LIFETIME_SECONDS = 3600.0  # then the client reconnects, wherever the proxy sends it
-RETRY_MILLISECONDS = 3000
-RETRY_AFTER_SECONDS = 10
 BATCH = 200
 MEDIA_TYPE = "text/event-stream"
 
 
 class EventStream(StreamingResponse):
-    """Sent while one of the process's places for streams is free, otherwise refused for now."""
+    """Sent while there is a place for it, in this process and for this key; otherwise refused."""
 
-    def __init__(self, state: AppState, job_id: str, after: int) -> None:
+    def __init__(self, state: AppState, tail: Tail, job_id: str, after: int) -> None:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        content = stream(state, job_id, after)
-        super().__init__(content, headers=headers, media_type=MEDIA_TYPE)
-        self._places = state.streams
+        super().__init__((), headers=headers, media_type=MEDIA_TYPE)
+        self._state, self._tail, self._job_id, self._after = state, tail, job_id, after
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        key_id = scope.get("state", {}).get(KEY)
         try:
-            self._places.acquire_on_behalf_of_nowait(self)
-        except WouldBlock:
+            with (
+                self._state.streams.one(key_id),
+                self._tail.watching(self._job_id, key_id) as watch,
+            ):
+                events = stream(self._state, self._job_id, self._after, watch)
+                self.body_iterator = _while_valid(events, self._tail, key_id)
+                await super().__call__(scope, receive, send)
+        except NoPlace:
             await _refusal(Request(scope))(scope, receive, send)
-            return
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._places.release_on_behalf_of(self)
+        except QuotaExceeded as error:
+            await of_ours(Request(scope), error)(scope, receive, send)
 
 
 def _refusal(request: Request) -> Response:
@@ -56,45 +57,61 @@ def _refusal(request: Request) -> Response:
     return response
 
 
-async def stream(state: AppState, job_id: str, after: int) -> AsyncIterator[bytes]:
-    """Every event after number ``after``, then new ones as they come, then ``end``."""
-    began = spoke = time.monotonic()
-    while time.monotonic() - began < LIFETIME_SECONDS:
-        found, last, ending = await asyncio.to_thread(_look, state, job_id, after)
-        after = last
-        for event in found:
+async def _while_valid(
+    events: AsyncIterator[bytes], tail: Tail, key_id: str | None
+) -> AsyncIterator[bytes]:
+    """Nothing more is sent to a key that has been revoked or has expired."""
+    async for event in events:
+        if tail.refuses(key_id):
+            return
+        if event:
+            yield event
+
+
+async def stream(state: AppState, job_id: str, after: int, watch: Watch) -> AsyncIterator[bytes]:
+    """Every event after number ``after``, then new ones as they come, then ``end``.
+
+    Whenever the watch changes without an event there is an empty one, for who looks at the stream.
+    """
+    deadline = time.monotonic() + LIFETIME_SECONDS
+    found, ending = await asyncio.to_thread(_look, state, job_id, after)
+    while time.monotonic() < deadline and not watch.gone:
+        for number, event in found:
+            after = number
             yield event
         if ending is not None:
             yield ending
             return
-        now = time.monotonic()
-        if found:
-            spoke = now
-        elif now - spoke > KEEPALIVE_SECONDS:
-            spoke = now
-            yield KEEPALIVE_COMMENT
-        if len(found) < BATCH:
-            await asyncio.sleep(POLL_SECONDS)
+        if len(found) < BATCH and not watch.ended and watch.since(after) == []:
+            yield b"" if await watch.change(KEEPALIVE_SECONDS) else KEEPALIVE_COMMENT
+        found, ending = await _newer(state, job_id, after, watch)
 
 
-def _look(state: AppState, job_id: str, after: int) -> tuple[list[bytes], int, bytes | None]:
-    """New events, the number of the last one, and the closing event if the job is over."""
+async def _newer(
+    state: AppState, job_id: str, after: int, watch: Watch
+) -> tuple[list[Numbered], bytes | None]:
+    """What the watch has of later events, or what the database has where that may be more."""
+    known = None if watch.ended else watch.since(after)
+    if known is not None:
+        return known, None
+    try:
+        found, ending = await asyncio.to_thread(_look, state, job_id, after)
+    except NotFound:  # deleted
+        watch.gone = True
+        return [], None
+    if not found and ending is None:
+        watch.ended = False  # this look is the younger one: the job was begun again
+    return found, ending
+
+
+def _look(state: AppState, job_id: str, after: int) -> tuple[list[Numbered], bytes | None]:
+    """Events after this number, and the closing event if they are all and the job is over."""
     with reading(state.sessions) as session:
         job = repository.get(session, job_id)
         rows = events_after(session, job_id, after, BATCH)
-        found = [
-            format_sse_event(
-                data_str=json.dumps(read_event(row).data),
-                event=row.type,
-                id=str(row.seq),
-                retry=RETRY_MILLISECONDS,
-            )
-            for row in rows
-        ]
-        last = rows[-1].seq if rows else after
+        found = [(row.seq, format_event(row)) for row in rows]
         if not has_ended(job) or len(rows) == BATCH:
-            return found, last, None
-        ending = format_sse_event(
-            data_str=read_job(job).model_dump_json(), event="end", id=str(last)
-        )
-        return found, last, ending
+            return found, None
+        last = rows[-1].seq if rows else after
+        shown = read_job(job).model_dump_json()
+        return found, format_sse_event(data_str=shown, event="end", id=str(last))

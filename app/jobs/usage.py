@@ -27,6 +27,8 @@ def require_room(session: Session, result_bytes: int) -> None:
         QuotaExceeded: names the quota, its value, and when to try again.
     """
     tenant = quotas.lock(session)
+    if tenant is None:
+        return
     if tenant.max_queued_jobs is not None:
         wanted = _count(session, [Status.QUEUED]) + 1
         limit, retry = tenant.max_queued_jobs, QUEUE_RETRY_SECONDS
@@ -51,7 +53,7 @@ def is_held(session: Session, job_id: str) -> bool:
         select(Tenant)
         .join(Job, Job.tenant_id == Tenant.id)
         .where(Job.id == job_id, Job.status == Status.QUEUED, limited)
-        .with_for_update(of=Tenant)
+        .with_for_update(of=Tenant, key_share=True)
     )
     if tenant is None or tenant.max_running_jobs is None:
         return False

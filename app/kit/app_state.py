@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.kit.broker import Bell
 from app.kit.db import SessionFactory, reading, unit_of_work
+from app.kit.places import Places
 from app.kit.relay import Relay
 from app.kit.storage import Storage
 from app.kit.tenancy import NOBODY, bound
@@ -21,6 +22,8 @@ SEATS = 10
 """Requests that may have a session at once, fewer than the pool has connections."""
 TENANT = "tenant_id"
 """In the state of a request: whose it is; written by the gate."""
+KEY = "key_id"
+"""There too: by which API key, None where none is needed."""
 UPLOADS = 2
 """Uploads that are read and checked at once, each for minutes: others must not want for threads."""
 
@@ -38,7 +41,7 @@ class AppState:
     storage: Storage
     bell: Bell
     relay: Relay
-    streams: CapacityLimiter
+    streams: Places
     seats: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(SEATS))
     requests: Requests = field(default_factory=Requests)
     uploads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(UPLOADS))
@@ -51,7 +54,11 @@ def get_state(request: Request) -> AppState:
     return replace(state, sessions=bound(state.sessions, tenant_id))
 
 
-StateDep = Annotated[AppState, Depends(get_state)]
+async def _state(request: Request) -> AppState:
+    return get_state(request)  # a plain function would be called in a thread, for nothing
+
+
+StateDep = Annotated[AppState, Depends(_state)]
 
 
 async def _seat(state: StateDep) -> AsyncIterator[None]:

@@ -7,15 +7,18 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import Header
-from sqlalchemy import delete, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.kit.clock import now
+from app.kit.tenancy import tenant_of
 from app.models import IdempotencyKey
 from dcpi_core.spec.errors import FieldProblem, InvalidInput
 
 LIFETIME = timedelta(hours=24)
+AS_IT_IS = {"synchronize_session": False}
+"""No row of this table is held as an object while it is written."""
 
 Answer = dict[str, Any]
 KeyHeader = Annotated[
@@ -46,27 +49,37 @@ def once(
     """
     if key is None:
         return act(), False
-    known = recall(session, operation, key, body)
-    if known is not None:
-        return known, True
-    # Not there, or too old to count.
-    own = (IdempotencyKey.operation == operation, IdempotencyKey.key == key)
-    session.execute(
-        delete(IdempotencyKey).where(*own, IdempotencyKey.created_at < now() - LIFETIME)
-    )
-    row = IdempotencyKey(
-        operation=operation, key=key, fingerprint=_fingerprint(body), answer={}, created_at=now()
-    )
-    try:
-        with session.begin_nested():
-            session.add(row)
-    except IntegrityError:
+    row_id = _write(session, operation, key, body)
+    if row_id is None:
         known = recall(session, operation, key, body)
-        if known is None:
-            raise
-        return known, True
-    row.answer = act()
-    return row.answer, False
+        if known is not None:
+            return known, True
+        _forget(session, operation, key)  # it is too old to count
+        return once(session, operation, key, body, act)
+    answer = act()
+    own = update(IdempotencyKey).where(IdempotencyKey.id == row_id)
+    session.execute(own.values(answer=answer), execution_options=AS_IT_IS)
+    return answer, False
+
+
+def _write(session: Session, operation: str, key: str, body: Any) -> int | None:
+    """Write the key, without its answer; the row's id, or None if the key is there already."""
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    values: dict[str, Any] = {
+        "tenant_id": tenant_of(session),
+        "operation": operation,
+        "key": key,
+        "fingerprint": _fingerprint(body),
+        "answer": {},
+        "created_at": now(),
+    }
+    new = insert(IdempotencyKey).values(values).on_conflict_do_nothing()
+    return session.scalar(new.returning(IdempotencyKey.id))
+
+
+def _forget(session: Session, operation: str, key: str) -> None:
+    own = (IdempotencyKey.operation == operation, IdempotencyKey.key == key)
+    session.execute(delete(IdempotencyKey).where(*own), execution_options=AS_IT_IS)
 
 
 def forget_expired(session: Session) -> int:

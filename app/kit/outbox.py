@@ -69,14 +69,15 @@ def ring_again(sessions: SessionFactory, after_seconds: float) -> int:
 def _take(sessions: SessionFactory) -> list[OutboxMessage]:
     moment = now()
     free = or_(OutboxMessage.taken_until.is_(None), OutboxMessage.taken_until < moment)
-    waiting = select(OutboxMessage).where(free).order_by(OutboxMessage.id).limit(BATCH)
+    waiting = select(OutboxMessage.id).where(free).order_by(OutboxMessage.id).limit(BATCH)
     if not _any(sessions, waiting):
         return []
+    until = moment + timedelta(seconds=TAKEN_SECONDS)
+    own = OutboxMessage.id.in_(waiting.with_for_update(skip_locked=True).scalar_subquery())
+    taken = update(OutboxMessage).where(own).values(taken_until=until).returning(OutboxMessage)
     with unit_of_work(sessions) as session:
-        messages = list(session.scalars(waiting.with_for_update(skip_locked=True)))
-        for message in messages:
-            message.taken_until = moment + timedelta(seconds=TAKEN_SECONDS)
-        return messages
+        found = session.scalars(taken, execution_options={"synchronize_session": False})
+        return sorted(found, key=lambda message: message.id)
 
 
 def _settle(sessions: SessionFactory, sent: list[int], taken: list[int]) -> None:
@@ -84,8 +85,9 @@ def _settle(sessions: SessionFactory, sent: list[int], taken: list[int]) -> None
         return
     with unit_of_work(sessions) as session:
         session.execute(delete(OutboxMessage).where(OutboxMessage.id.in_(sent)))
-        left = update(OutboxMessage).where(OutboxMessage.id.in_(set(taken) - set(sent)))
-        session.execute(left.values(taken_until=None))
+        if left := set(taken) - set(sent):
+            theirs = update(OutboxMessage).where(OutboxMessage.id.in_(left))
+            session.execute(theirs.values(taken_until=None))
 
 
 def _overdue(moment: datetime, after: timedelta) -> Select[Job]:

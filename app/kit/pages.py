@@ -69,7 +69,7 @@ def _page_query(
 PageQueryDep = Annotated[PageQuery, Depends(_page_query)]
 
 
-def only_known_parameters(request: Request) -> None:
+async def only_known_parameters(request: Request) -> None:
     """Refuse query parameters that the operation does not have: a misspelt filter filters nothing.
 
     Raises:

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 
 from app.kit import outbox
 from app.kit.broker import Bell
@@ -11,6 +12,8 @@ from app.settings import Settings
 logger = logging.getLogger(__name__)
 
 ROUND_SECONDS = 1.0
+GATHER_SECONDS = 0.05
+"""Between a call and the look at what there is: many calls at once are worth one look."""
 STOP_SECONDS = 5.0
 
 
@@ -21,6 +24,7 @@ class Relay:
         self._settings = settings
         self._sessions = sessions
         self._bell = bell
+        self._reminded = -ROUND_SECONDS
         self._wake = threading.Event()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
@@ -44,9 +48,13 @@ class Relay:
                 self._round()
             except Exception as error:  # noqa: BLE001 - whatever it is, the next round may succeed
                 logger.warning("outbox waits: %s", error)
-            self._wake.wait(ROUND_SECONDS)
+            if self._wake.wait(ROUND_SECONDS):
+                self._over.wait(GATHER_SECONDS)
             self._wake.clear()
 
     def _round(self) -> None:
-        outbox.ring_again(self._sessions, self._settings.republish_seconds)
-        outbox.relay(self._sessions, self._bell)
+        if time.monotonic() - self._reminded >= ROUND_SECONDS:
+            self._reminded = time.monotonic()
+            outbox.ring_again(self._sessions, self._settings.republish_seconds)
+        while outbox.relay(self._sessions, self._bell) == outbox.BATCH:
+            continue

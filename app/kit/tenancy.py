@@ -6,11 +6,12 @@ use sessions that are not bound, and see all.
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from sqlalchemy import event, select
 from sqlalchemy.orm import ORMExecuteState, Session, sessionmaker, with_loader_criteria
+from sqlalchemy.sql.base import ExecutableOption
 
 from app.models import Attempt, Job, JobEvent, Owned, Tenant, WebhookDelivery, WebhookEndpoint
 
@@ -46,9 +47,14 @@ def _restrict(execution: ORMExecuteState) -> None:
     # A column load completes a row that this session has already been allowed to see.
     if tenant is None or free or execution.is_column_load:
         return
+    execution.statement = execution.statement.options(*_criteria(tenant))
+
+
+@lru_cache(maxsize=1024)  # to build them takes longer than most statements
+def _criteria(tenant: str) -> tuple[ExecutableOption, ...]:
     jobs = select(Job.id).where(Job.tenant_id == tenant)
     endpoints = select(WebhookEndpoint.id).where(WebhookEndpoint.tenant_id == tenant)
-    execution.statement = execution.statement.options(
+    return (
         with_loader_criteria(Owned, lambda table: table.tenant_id == tenant, include_aliases=True),
         with_loader_criteria(JobEvent, JobEvent.job_id.in_(jobs), include_aliases=True),
         with_loader_criteria(Attempt, Attempt.job_id.in_(jobs), include_aliases=True),

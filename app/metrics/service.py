@@ -20,7 +20,7 @@ def page(state: AppState, tenant_id: str) -> str:
     """
     if tenant_id != DEFAULT_TENANT:
         raise NotFound("metrics are told to keys of the tenant 'default'")
-    streams = Sample(state.streams.statistics().borrowed_tokens)
+    streams = Sample(state.streams.taken)
     with reading(state.sessions) as session:
         found = repository.metrics(session)
     return render(

@@ -23,6 +23,7 @@ class Job(Owned, Base):
     __table_args__ = (
         Index(None, "status", "lease_expires_at"),
         Index(None, "tenant_id", "claimed_at"),
+        Index(None, "tenant_id", "status", "queue", "priority", "id"),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)

@@ -5,9 +5,10 @@ from typing import Self
 
 import httpx
 
-from dcpi_core.client.models import Component, Condensed, Dataset, Job
+from dcpi_core.client.models import Component, Condensed, Dataset, Job, WebhookEndpoint
 from dcpi_core.client.resources import Collection, CondensedDatasets, Datasets, Jobs
 from dcpi_core.client.transport import Transport
+from dcpi_core.client.webhooks import WebhookEndpoints
 from dcpi_core.spec.errors import InvalidInput
 
 
@@ -47,6 +48,7 @@ class Client:
         self.jobs = Jobs(carrier, "/v1/jobs", Job)
         self.datasets = Datasets(carrier, "/v1/datasets", Dataset)
         self.condensed = CondensedDatasets(carrier, "/v1/condensed", Condensed)
+        self.webhooks = WebhookEndpoints(carrier, "/v1/webhook-endpoints", WebhookEndpoint)
         self.methods = Collection(carrier, "/v1/methods", Component)
         self.privileged_types = Collection(carrier, "/v1/privileged-types", Component)
         self.architectures = Collection(carrier, "/v1/architectures", Component)

@@ -84,6 +84,28 @@ class RemoteFile(Answer):
     sha256: str
 
 
+class WebhookEndpoint(Answer):
+    """Where events are posted; ``secret`` is there when it was just made, and never again."""
+
+    id: str
+    url: str
+    events: tuple[str, ...] = ()
+    enabled: bool = True
+    secret: str | None = Field(None, repr=False)
+
+
+class WebhookDelivery(Answer):
+    """A message to an endpoint; ``id`` is the ``webhook-id`` of every try."""
+
+    id: str
+    type: str
+    job_id: str
+    status: str
+    tries: int = 0
+    last_status: int | None = None
+    last_error: str | None = None
+
+
 class Component(Answer):
     """A method, privileged type or architecture with the JSON Schema of its options."""
 

@@ -1,5 +1,6 @@
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -12,7 +13,7 @@ from app.kit.clock import now
 from app.kit.db import unit_of_work
 from app.main import create_app
 from app.migrate import upgrade
-from app.models import IdempotencyKey
+from app.models import IdempotencyKey, Tenant
 from app.settings import Settings
 from tests.app.conftest import FOUR_WORDS
 
@@ -115,6 +116,28 @@ def test_twins_at_the_same_moment_make_one_job(database, tmp_path, request):
     assert [answer.status_code for answer in answers] == [202] * 6
     assert len({answer.json()["id"] for answer in answers}) == 1
     assert len(client.get("/v1/jobs").json()["data"]) == 1
+    app.state.dcpi.engine.dispose()
+
+
+@pytest.mark.parametrize("limit", [None, 1000])
+def test_many_users_of_a_tenant_submit_at_once(limit, tmp_path, postgres_url):
+    """Each holds the tenant's key by the rows it writes, and asks for the tenant's quota."""
+    settings = Settings(
+        home=tmp_path, database_url=postgres_url(), broker_url="redis://127.0.0.1:1/0"
+    )
+    upgrade(settings.resolved_database_url)
+    app = create_app(settings)
+    with unit_of_work(app.state.dcpi.sessions) as session:
+        session.execute(update(Tenant).values(max_queued_jobs=limit))
+    client = TestClient(app, raise_server_exceptions=False)
+
+    def submit(number: int) -> int:
+        headers = {"Idempotency-Key": f"user-{number}"}
+        job = FOUR_WORDS | {"seed": number}
+        return client.post("/v1/jobs", json=job, headers=headers).status_code
+
+    with ThreadPoolExecutor(8) as users:
+        assert set(users.map(submit, range(40))) == {202}
     app.state.dcpi.engine.dispose()
 
 

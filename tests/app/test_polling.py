@@ -4,10 +4,10 @@ import threading
 import time
 
 import pytest
-from anyio import CapacityLimiter
 
 from app.jobs import control
 from app.kit.db import unit_of_work
+from app.kit.places import Places
 
 
 def test_who_waits_hears_of_the_end_at_once(client, state, job_id):
@@ -32,7 +32,7 @@ def test_when_the_time_is_up_the_job_is_shown_as_it_is(client, job_id):
 
 
 def test_without_a_place_to_wait_the_answer_comes_at_once(client, state, job_id):
-    object.__setattr__(state, "streams", CapacityLimiter(0))
+    object.__setattr__(state, "streams", Places(0, 1))
     began = time.monotonic()
     assert client.get(f"/v1/jobs/{job_id}", params={"wait": 60}).status_code == 200
     assert time.monotonic() - began < 30.0
@@ -40,7 +40,7 @@ def test_without_a_place_to_wait_the_answer_comes_at_once(client, state, job_id)
 
 def test_waiting_gives_its_place_back(client, state, job_id):
     client.get(f"/v1/jobs/{job_id}", params={"wait": 1})
-    assert state.streams.statistics().borrowed_tokens == 0
+    assert state.streams.taken == 0
 
 
 @pytest.mark.parametrize("wait", [-1, 61, "long"])
