@@ -3,7 +3,6 @@
 Every write names the lease, so a worker that lost its job changes nothing.
 """
 
-import contextlib
 import logging
 import threading
 import time
@@ -15,11 +14,11 @@ from typing import TypeVar
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from app.condensed.registration import describe_bundle, object_key
+from app.condensed.registration import describe_bundle, object_key, prefix_of
 from app.jobs import leases, repository
 from app.jobs.leases import Lease
 from app.jobs.states import Status
-from app.kit import outbox
+from app.kit import erasure, outbox
 from app.kit.db import SessionFactory, reading, unit_of_work
 from app.models import Condensed, Job
 from dcpi_core.spec.errors import OUT_OF_MEMORY
@@ -66,12 +65,13 @@ class Settlement:
     def _succeed(self, bundle: Path) -> Status | None:
         lease = self._lease
         row = describe_bundle(self._job(), bundle)
+        folder = f"{prefix_of(row.id)}/"
+        # Noted before the first byte is stored: whatever ends us, nothing is left without an owner.
+        self._persist(lambda session: erasure.erase_unless_kept(session, folder, lease.token))
         try:
             self._store(row, bundle)
         except Exception as error:
             logger.exception("job %s: its bundle cannot be stored", lease.job_id)
-            with contextlib.suppress(Exception):
-                self._discard(row)  # a part of it may have arrived
             if self._stop.is_set():
                 return self._hand_over()
             detail = f"the bundle could not be stored ({type(error).__name__})"
@@ -80,14 +80,15 @@ class Settlement:
 
         def finish(session: Session) -> bool:
             # Also if an earlier try was committed and only its answer was lost on the way.
-            return (
-                leases.finish(session, lease, row)
-                or session.get(Condensed, condensed_id) is not None
-            )
+            if not leases.finish(session, lease, row):
+                return session.get(Condensed, condensed_id) is not None
+            erasure.keep(session, folder, lease.token)
+            return True
 
         if self._persist(finish):
             return Status.SUCCEEDED
-        self._discard(row)
+        # The job was lost meanwhile, and the note perhaps carried out before all had arrived.
+        self._persist(lambda session: erasure.erase(session, folder))
         return None
 
     def _store(self, row: Condensed, bundle: Path) -> None:
@@ -102,11 +103,6 @@ class Settlement:
     def _put(self, row: Condensed, bundle: Path) -> None:
         for file in row.files:
             self._tools.storage.put_file(object_key(row.id, file["path"]), bundle / file["path"])
-
-    def _discard(self, row: Condensed) -> None:
-        """Nobody refers to these files: the job was lost while they were stored."""
-        for file in row.files:
-            self._tools.storage.delete(object_key(row.id, file["path"]))
 
     def _fail(self, outcome: Outcome) -> Status | None:
         return self._record(

@@ -6,10 +6,10 @@ from dcpi_core.spec.catalog import load_catalog
 from dcpi_core.spec.job import JobSpec, JobSubmission
 from dcpi_core.spec.resolve import resolve
 
-_EVALUATION = {"repeats": 1, "epochs": 10}
+_EVALUATION = {"repeats": 1, "epochs": 4, "controls": []}
 _TEACHER = {"teacher_epochs": 1, "teacher_min_steps": 0}
 _PROXY = {"proxy_epochs": 1, "proxy_min_steps": 0}
-_DC = {"iterations": 12, "real_batch": 20}
+_DC = {"iterations": 4, "real_batch": 20}
 
 _KINDS: tuple[dict[str, Any], ...] = (
     {"base_method": "random", "pi_type": "soft", "base": {}},
@@ -27,7 +27,7 @@ def request(seed: int, number: int) -> dict[str, Any]:
     return {
         "cache": "ignore",
         "dataset": "digits",
-        "images_per_class": 1 + number % 3,
+        "images_per_class": 1 + number % 2,
         "base_method": kind["base_method"],
         "pi_type": kind["pi_type"],
         "seed": seed * 10_000 + number,
