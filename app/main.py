@@ -3,6 +3,7 @@
 import contextlib
 import re
 from collections.abc import AsyncIterator
+from functools import partial
 
 from anyio import CapacityLimiter
 from fastapi import FastAPI
@@ -18,6 +19,7 @@ from app.access.policy import keys_required
 from app.catalog import endpoints as catalog
 from app.condensed import endpoints as condensed
 from app.datasets import endpoints as datasets
+from app.health import Readiness, ask_database
 from app.jobs import endpoints as jobs
 from app.kit import logs, problems
 from app.kit.app_state import AppState
@@ -68,6 +70,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     state = AppState(settings, engine, sessions, storage, bell, relay, streams)
     app.state.dcpi = state
     app.state.courier = Courier(sessions, sender(settings))
+    app.state.readiness = Readiness(
+        {
+            "sql": partial(ask_database, engine),
+            "broker": bell.check,
+            "storage": storage.check,
+        }
+    )
     problems.install(app)
     documentation.install(app)
     # The last one added is the outermost: a request has its name before it is watched, and is

@@ -88,7 +88,10 @@ def worker_frozen(stack: Stack, fault: Fault) -> Hit:
 
 def lease_runs_out_early(stack: Stack, fault: Fault) -> Hit:
     """As by the clock of a machine that is an hour ahead: a live worker's lease is over."""
-    return _skew(stack, fault, -timedelta(hours=1))
+    worker, _, token = _busy(stack, fault)
+    _move_lease(stack, token, -timedelta(hours=1))
+    target = f"{worker.name} with {token}"
+    return Hit(target, "let go, or put right", lambda: not stack.overdue(token))
 
 
 def lease_runs_out_late(stack: Stack, fault: Fault) -> Hit:
@@ -215,12 +218,6 @@ def _some_job(stack: Stack, fault: Fault) -> str:
 
     found = _wait_for(unfinished, "an unfinished job")
     return found[int(fault.pick * len(found))]
-
-
-def _skew(stack: Stack, fault: Fault, by: timedelta) -> Hit:
-    worker, _, token = _busy(stack, fault)
-    _move_lease(stack, token, by)
-    return _lease_ends(stack, worker.name, token)
 
 
 def _move_lease(stack: Stack, token: str, by: timedelta) -> None:

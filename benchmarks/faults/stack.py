@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from app.kit.broker import Bell
+from app.kit.clock import now
 from app.kit.db import build_engine, build_sessions, reading, unit_of_work
 from app.kit.storage import Storage, open_storage
 from app.migrate import upgrade
@@ -93,6 +94,18 @@ class Stack:
         except DBAPIError:
             return False
         return holder is None
+
+    def overdue(self, token: str) -> bool:
+        """Whether a job is held under this lease although it has run out; True if nobody can tell.
+
+        By the time of this machine.
+        """
+        held = select(Job.lease_expires_at).where(Job.lease_token == token)
+        try:
+            ends = self.look(lambda session: session.scalar(held))
+        except DBAPIError:
+            return True
+        return ends is not None and ends < now()
 
     def busy(self) -> list[tuple[Member, int, str]]:
         """Workers that run a child: the worker, the child's process id, the lease."""
