@@ -9,12 +9,14 @@ the service did not recover from some fault. Beside the JSON lies the same as a 
 """
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -41,16 +43,30 @@ class Log:
         self._file.flush()
 
 
-def calm_results(seed: int, jobs: int) -> dict[int, str]:
-    """Digests without faults, computed with as many threads as the workers' children have."""
-    done = subprocess.run(
+@contextlib.contextmanager
+def calm_run(seed: int, jobs: int) -> Iterator[Callable[[], dict[int, str]]]:
+    """Compute digests without faults meanwhile; what is given waits for them.
+
+    In a process with as many threads as the workers' children have, for the sake of equal bits.
+    """
+    process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.faults.calm", str(seed), str(jobs)],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         text=True,
-        check=True,
     )
-    return {int(number): found for number, found in json.loads(done.stdout).items()}
+
+    def results() -> dict[int, str]:
+        printed, _ = process.communicate()
+        if process.returncode != 0:
+            raise RuntimeError(f"the run without faults ended with {process.returncode}")
+        return {int(number): found for number, found in json.loads(printed).items()}
+
+    try:
+        yield results
+    finally:
+        process.kill()
+        process.wait()
 
 
 def summary(happened: list[Happened]) -> dict[str, dict[str, float | int | None]]:
@@ -82,14 +98,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="faults-") as temporary:
         folder = given.keep or Path(temporary)
         folder.chmod(0o755)  # PostgreSQL runs as a user of its own where we are root
-        with running(folder, given.workers) as stack:
+        with running(folder, given.workers) as stack, calm_run(given.seed, given.jobs) as calm:
             campaign = Campaign(stack, given.seed, given.jobs, tell)
             began = time.monotonic()
             campaign.run(draw(list(KINDS), given.seed, given.faults))
             seconds = round(time.monotonic() - began, 1)
-            tell("computing every job once more, without faults")
-            expected = calm_results(given.seed, given.jobs)
-            found = violations(campaign.evidence(folder / "bundles", expected))
+            tell("waiting for the same jobs without faults")
+            found = violations(campaign.evidence(folder / "bundles", calm()))
     struck = [one for one in campaign.happened if one.struck]
     unrecovered = [str(one) for one in struck if one.after is None]
     held = not unrecovered and not any(found.values())

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.jobs.states import TERMINAL
-from app.models import Attempt, Condensed, Erasure, Job, JobEvent
+from app.models import Attempt, Condensed, Job, JobEvent
 from benchmarks.faults import work
 from benchmarks.faults.calm import digest
 from benchmarks.faults.invariants import Bundle, Evidence, JobRecord, no_orphans
@@ -26,7 +26,7 @@ AHEAD = 4
 RECOVERY_SECONDS = 120.0
 POLL_SECONDS = 0.05
 SUBMIT_POLL_SECONDS = 0.5
-DRAIN_SECONDS = 600.0
+DRAIN_SECONDS = 1800.0
 TIDY_SECONDS = 60.0
 
 Tell = Callable[[str], None]
@@ -197,8 +197,3 @@ def _record(session: Session, job: Job, number: int) -> JobRecord:
 def as_json(happened: list[Happened]) -> list[dict[str, object]]:
     """The log of a campaign, in the order of time."""
     return [asdict(one) for one in sorted(happened, key=lambda one: one.at)]
-
-
-def waiting_erasures(session: Session) -> int:
-    """Objects that are still to be deleted."""
-    return session.scalar(select(func.count()).select_from(Erasure)) or 0
