@@ -33,6 +33,8 @@ Begin = Callable[[SessionFactory], AbstractContextManager[Session]]
 STORE_PAUSES = (1.0, 5.0, 20.0)
 """Between tries to store a bundle: a storage may be away for a moment."""
 SQL_PAUSE = 1.0
+LONGEST_RECOVERY = 16
+"""Times the first pause between attempts: with many allowed, it would grow beyond all time."""
 
 
 class Settlement:
@@ -117,8 +119,8 @@ class Settlement:
             detail = f"{outcome.detail}, in {lease.attempt} attempts, each with smaller pieces"
             return self._fail(Outcome(Verdict.FAILED, code=outcome.code, detail=detail))
         # More time would not help where memory was wanting: the next attempt is a smaller one.
-        recovery = settings.retry_seconds * 4 ** (lease.attempt - 1)
-        pause = 0.0 if outcome.code == OUT_OF_MEMORY else recovery
+        growth = min(4 ** (lease.attempt - 1), LONGEST_RECOVERY)
+        pause = 0.0 if outcome.code == OUT_OF_MEMORY else settings.retry_seconds * growth
         status = self._persist(
             lambda session: leases.release(
                 session,

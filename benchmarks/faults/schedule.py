@@ -8,7 +8,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-PAUSE_SECONDS = (0.5, 3.0)
+PAUSE_SECONDS = (0.5, 6.0)
 OUTAGE_SECONDS = (0.5, 6.0)
 
 

@@ -6,10 +6,10 @@ from dcpi_core.spec.catalog import load_catalog
 from dcpi_core.spec.job import JobSpec, JobSubmission
 from dcpi_core.spec.resolve import resolve
 
-_EVALUATION = {"repeats": 1, "epochs": 4, "controls": []}
+_EVALUATION = {"repeats": 1, "epochs": 2, "controls": []}
 _TEACHER = {"teacher_epochs": 1, "teacher_min_steps": 0}
 _PROXY = {"proxy_epochs": 1, "proxy_min_steps": 0}
-_DC = {"iterations": 4, "real_batch": 20}
+_DC = {"iterations": 2, "real_batch": 20}
 
 _KINDS: tuple[dict[str, Any], ...] = (
     {"base_method": "random", "pi_type": "soft", "base": {}},

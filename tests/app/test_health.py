@@ -7,11 +7,13 @@ import time
 import pytest
 from fastapi.testclient import TestClient
 
+from app.access import tokens
 from app.health import Readiness
+from app.kit.db import unit_of_work
 from app.main import create_app
 from app.migrate import upgrade
 from app.settings import Settings
-from tests.app.conftest import FOUR_WORDS
+from tests.app.conftest import FOUR_WORDS, result
 
 NOBODY = "http://127.0.0.1:1"
 
@@ -56,6 +58,35 @@ def test_without_broker_and_storage_it_starts_reads_and_says_so(tmp_path, silent
         assert client.get("/v1/jobs").status_code == 200
         assert client.get("/v1/condensed").status_code == 200
         assert client.get("/v1/methods").status_code == 200
+
+
+def test_what_needs_the_storage_says_that_it_is_away(tmp_path):
+    with started(tmp_path, NOBODY) as client:
+        state = client.app.state.dcpi
+        job_id = client.post("/v1/jobs", json=FOUR_WORDS).json()["id"]
+        file = {"path": "report.json", "bytes": 1, "sha256": "0" * 64, "media_type": "text/plain"}
+        with unit_of_work(state.sessions) as session:
+            session.add(result(job_id, files=[file]))
+        condensed_id = "cds_" + job_id.removeprefix("job_")
+        response = client.get(f"/v1/condensed/{condensed_id}/files/report.json")
+        assert (response.status_code, response.json()["code"]) == (503, "storage_unreachable")
+        assert int(response.headers["retry-after"]) > 0
+        assert client.get(f"/v1/condensed/{condensed_id}").status_code == 200
+
+
+@pytest.mark.parametrize("auth", ["off", "on"])
+def test_without_a_database_it_says_that_it_is_away(auth):
+    settings = Settings(
+        database_url="postgresql+psycopg://nobody@127.0.0.1:1/none",
+        auth=auth,
+        key_secret="s" * 32,
+    )
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        key = tokens.mint("key_" + "0" * 26)
+        response = client.get("/v1/jobs", headers={"Authorization": f"Bearer {key}"})
+        assert (response.status_code, response.json()["code"]) == (503, "database_unreachable")
+        assert int(response.headers["retry-after"]) > 0
+        assert client.get("/readyz").json()["sql"].startswith("unreachable")
 
 
 def test_a_part_that_hangs_is_asked_once_however_many_want_to_know():

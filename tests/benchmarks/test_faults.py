@@ -39,7 +39,7 @@ def test_lanes_keep_the_order_and_lose_nothing():
 
 
 def test_every_job_of_a_campaign_resolves_and_is_its_own():
-    digests = {work.spec_of(work.request(seed, n)).digest for seed in (0, 1) for n in range(20)}
+    digests = {work.spec_of(work.request(seed, n)).digest() for seed in (0, 1) for n in range(20)}
     assert len(digests) == 40
 
 
