@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -147,6 +148,20 @@ def test_attempts_come_to_an_end(desk):
     assert (job.status, job.attempt, desk.starts()) == ("crashed", 2, 2)
     assert "ValueError: a bug" in job.error_detail
     assert desk.objects("checkpoints") == [key_of(job_id)], "a retry may go on from it"
+
+
+def test_pauses_between_many_attempts_stop_growing(desk):
+    patient = desk.tools.settings.model_copy(update={"retry_seconds": 2.0, "max_attempts": 1000})
+    desk.tools = replace(desk.tools, settings=patient)
+    job_id = desk.submit()
+    asked_for = []
+    for attempt in (0, 1, 2, 900):
+        ready = {"attempt": attempt, "not_before": None}
+        desk.change(lambda session, to=ready: session.execute(update(Job).values(to)))
+        desk.run("crash", job_id)
+        job = desk.job(job_id)
+        asked_for.append((job.not_before - job.queued_at).total_seconds())
+    assert asked_for == [2, 8, 32, 32]
 
 
 def test_last_words_are_fit_to_be_shown(desk):
