@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -94,6 +95,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/faults.json"))
     parser.add_argument("--keep", type=Path, help="folder for logs and data; default: deleted")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     tell = Log(given.out.with_suffix(".log"))
     with tempfile.TemporaryDirectory(prefix="faults-") as temporary:
         folder = given.keep or Path(temporary)
