@@ -41,6 +41,7 @@ class Verdict(StrEnum):
     PAUSED = "paused"
     EXPIRED = "expired"
     PREEMPTED = "preempted"  # stopped in good order, to be continued elsewhere
+    POSTPONED = "postponed"  # nothing could be begun: what the work needs is away for now
     BROKEN = "broken"  # the machine's fault, or a bug: worth another attempt
     LOST = "lost"  # the lease is somebody else's; nothing may be written
 

@@ -33,6 +33,7 @@ Begin = Callable[[SessionFactory], AbstractContextManager[Session]]
 STORE_PAUSES = (1.0, 5.0, 20.0)
 """Between tries to store a bundle: a storage may be away for a moment."""
 SQL_PAUSE = 1.0
+STOPPED = {Verdict.PAUSED: Status.PAUSED, Verdict.EXPIRED: Status.EXPIRED}
 LONGEST_RECOVERY = 16
 """Times the first pause between attempts: with many allowed, it would grow beyond all time."""
 
@@ -54,12 +55,14 @@ class Settlement:
             return self._fail(outcome)
         if outcome.verdict is Verdict.CANCELLED:
             return self._record(leases.cancelled, Status.CANCELLED)
-        if outcome.verdict is Verdict.PAUSED:
-            return self._persist(lambda session: leases.stop(session, self._lease, Status.PAUSED))
-        if outcome.verdict is Verdict.EXPIRED:
-            return self._persist(lambda session: leases.stop(session, self._lease, Status.EXPIRED))
+        if outcome.verdict in STOPPED:
+            status = STOPPED[outcome.verdict]
+            return self._persist(lambda session: leases.stop(session, self._lease, status))
         if outcome.verdict is Verdict.PREEMPTED:
             return self._hand_over()
+        if outcome.verdict is Verdict.POSTPONED:
+            why = leases.Why(outcome.code, outcome.detail)
+            return self._hand_over(why, self._tools.settings.retry_seconds)
         if outcome.verdict is Verdict.BROKEN:
             return self._retry(outcome)
         return None
@@ -134,8 +137,12 @@ class Settlement:
         self._call_the_next()
         return status
 
-    def _hand_over(self) -> Status | None:
-        status = self._persist(lambda session: leases.hand_over(session, self._lease))
+    def _hand_over(
+        self, why: leases.Why = leases.SHUTDOWN, pause_seconds: float = 0.0
+    ) -> Status | None:
+        status = self._persist(
+            lambda session: leases.hand_over(session, self._lease, why, pause_seconds)
+        )
         self._call_the_next()
         return status
 

@@ -8,12 +8,12 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from obstore.exceptions import BaseError as StorageError
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from app.kit.headers import SECURITY
+from app.kit.storage import StorageError
 from dcpi_core.spec.errors import (
     Conflict,
     DcpiError,

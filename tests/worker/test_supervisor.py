@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from obstore.exceptions import GenericError
 from sqlalchemy import text, update
 from sqlalchemy.exc import OperationalError
 
@@ -162,6 +163,24 @@ def test_pauses_between_many_attempts_stop_growing(desk):
         job = desk.job(job_id)
         asked_for.append((job.not_before - job.queued_at).total_seconds())
     assert asked_for == [2, 8, 32, 32]
+
+
+def test_a_storage_that_is_away_uses_up_no_attempts(desk, monkeypatch):
+    def away(*_):
+        raise GenericError("nobody there")
+
+    desk.write_bundle()
+    job_id = desk.submit()
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "get_file", away)
+        for _ in range(desk.tools.settings.max_attempts + 2):
+            desk.run("finish", job_id)
+    assert (desk.job(job_id).status, desk.starts()) == ("queued", 0)
+    assert {(row.outcome, row.code) for row in desk.attempts(job_id)} == {
+        ("queued", "storage_error")
+    }
+    desk.run("finish", job_id)
+    assert (desk.job(job_id).status, desk.job(job_id).attempt) == ("succeeded", 1)
 
 
 def test_last_words_are_fit_to_be_shown(desk):
