@@ -3,11 +3,12 @@
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from app.jobs.states import TERMINAL
@@ -22,12 +23,13 @@ from dcpi_core import bundle
 from tests.servers import wait_until
 
 AHEAD = 4
-"""Jobs that are submitted before the first fault, and so many sooner than their share of faults."""
+"""Jobs that wait or run at a time."""
 IN_STEP = 12
-"""Faults of the schedule that a lane may be ahead of all the others, so that none ends early."""
+"""Faults of the schedule before the first job has ended. From then on each job that ends lets its
+share of the faults happen, so that a slow machine has slower faults, and none runs out of them."""
+TURN_POLL_SECONDS = 0.5
 RECOVERY_SECONDS = 120.0
 POLL_SECONDS = 0.05
-SUBMIT_POLL_SECONDS = 0.5
 DRAIN_SECONDS = 1800.0
 TIDY_SECONDS = 60.0
 
@@ -79,15 +81,21 @@ class Campaign:
         self.happened: list[Happened] = []
         self._began = time.monotonic()
         self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._faults = 0
 
     def run(self, faults: list[Fault]) -> None:
         """From the first submission to the end of the last job."""
         by_lane = lanes(faults, {name: kind.lane for name, kind in KINDS.items()})
+        self._faults = len(faults)
         with ThreadPoolExecutor(len(by_lane) + 1) as pool:
             going = [pool.submit(self._lane, name, lane) for name, lane in by_lane.items()]
-            going.append(pool.submit(self._submit_all, len(faults)))
-            for lane in going:
-                lane.result()
+            going.append(pool.submit(self._submit_all))
+            try:
+                for lane in as_completed(going):
+                    lane.result()
+            finally:
+                self._over.set()  # if one has failed, or we are to end, the others end too
         self.tell(f"{self._now():7.1f} s  faults are over; waiting for the last jobs")
         wait_until(self._all_ended, "the end of all jobs", DRAIN_SECONDS)
         self.tell(f"{self._now():7.1f} s  every job has ended; workers start anew and tidy up")
@@ -107,10 +115,17 @@ class Campaign:
 
     def _lane(self, name: str, faults: list[Fault]) -> None:
         for fault in faults:
-            while len(self.happened) + IN_STEP < fault.number:
-                time.sleep(POLL_SECONDS)
-            time.sleep(fault.pause)
+            self._wait_for_turn(fault)
+            if self._over.wait(fault.pause):
+                return
             self._note(self._strike(name, fault))
+
+    def _wait_for_turn(self, fault: Fault) -> None:
+        while not self._over.is_set():
+            share = self._count(Job.status.in_(TERMINAL)) / self.jobs
+            if fault.number <= IN_STEP + share * self._faults:
+                return
+            time.sleep(TURN_POLL_SECONDS)
 
     def _strike(self, lane: str, fault: Fault) -> Happened:
         began = self._now()
@@ -122,7 +137,8 @@ class Campaign:
             )
         over = self._now()
         while not (recovered := hit.recovered()) and self._now() - over < RECOVERY_SECONDS:
-            time.sleep(POLL_SECONDS)
+            if self._over.wait(POLL_SECONDS):
+                break
         return Happened(
             number=fault.number,
             kind=fault.kind,
@@ -139,11 +155,12 @@ class Campaign:
             self.happened.append(happened)
         self.tell(str(happened))
 
-    def _submit_all(self, faults: int) -> None:
+    def _submit_all(self) -> None:
         with self.stack.client() as client:
             for number in range(self.jobs):
-                while number >= AHEAD + self.jobs * len(self.happened) / faults:
-                    time.sleep(SUBMIT_POLL_SECONDS)
+                while number >= AHEAD + self._count(Job.status.in_(TERMINAL)):
+                    if self._over.wait(TURN_POLL_SECONDS):
+                        return
                 # The key is what makes it safe to ask again an API that died before it answered.
                 key = f"faults-{self.seed}-{number}"
                 job = client.jobs.create(work.request(self.seed, number), idempotency_key=key)
@@ -154,8 +171,15 @@ class Campaign:
         return time.monotonic() - self._began
 
     def _all_ended(self) -> bool:
-        unfinished = select(func.count()).select_from(Job).where(Job.status.not_in(TERMINAL))
-        return self.stack.look(lambda session: session.scalar(unfinished)) == 0
+        return self._count(Job.status.in_(TERMINAL)) == self.jobs
+
+    def _count(self, which: ColumnElement[bool]) -> int:
+        """Jobs; 0 while the database is away."""
+        statement = select(func.count()).select_from(Job).where(which)
+        try:
+            return self.stack.look(lambda session: session.scalar(statement)) or 0
+        except DBAPIError:
+            return 0
 
     def _collect(self, expected: dict[int, str]) -> Evidence:
         numbers = {job_id: number for number, job_id in self.accepted.items()}
