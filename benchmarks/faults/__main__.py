@@ -9,19 +9,16 @@ the service did not recover from some fault. Beside the JSON lies the same as a 
 """
 
 import argparse
-import contextlib
 import json
-import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.faults.calm import calm_run
 from benchmarks.faults.campaign import Campaign, Happened, as_json
 from benchmarks.faults.invariants import violations
 from benchmarks.faults.kinds import KINDS
@@ -44,32 +41,6 @@ class Log:
         self._file.flush()
 
 
-@contextlib.contextmanager
-def calm_run(seed: int, jobs: int) -> Iterator[Callable[[], dict[int, str]]]:
-    """Compute digests without faults meanwhile; what is given waits for them.
-
-    In a process with as many threads as the workers' children have, for the sake of equal bits.
-    """
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.faults.calm", str(seed), str(jobs)],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-    def results() -> dict[int, str]:
-        printed, _ = process.communicate()
-        if process.returncode != 0:
-            raise RuntimeError(f"the run without faults ended with {process.returncode}")
-        return {int(number): found for number, found in json.loads(printed).items()}
-
-    try:
-        yield results
-    finally:
-        process.kill()
-        process.wait()
-
-
 def summary(happened: list[Happened]) -> dict[str, dict[str, float | int | None]]:
     """Of each kind: how many struck, and median and longest seconds until it was recovered from."""
     found: dict[str, dict[str, float | int | None]] = {}
@@ -89,7 +60,7 @@ def main() -> int:
     """Run one campaign; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=50)
+    parser.add_argument("--jobs", type=int, default=50, help="at least so many")
     parser.add_argument("--faults", type=int, default=200)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/faults.json"))
@@ -100,13 +71,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="faults-") as temporary:
         folder = given.keep or Path(temporary)
         folder.chmod(0o755)  # PostgreSQL runs as a user of its own where we are root
-        with running(folder, given.workers) as stack, calm_run(given.seed, given.jobs) as calm:
-            campaign = Campaign(stack, given.seed, given.jobs, tell)
+        with running(folder, given.workers) as stack, calm_run(given.seed) as calm:
+            campaign = Campaign(stack, calm, given.seed, given.jobs, tell)
             began = time.monotonic()
             campaign.run(draw(list(KINDS), given.seed, given.faults))
             seconds = round(time.monotonic() - began, 1)
             tell("waiting for the same jobs without faults")
-            found = violations(campaign.evidence(folder / "bundles", calm()))
+            found = violations(campaign.evidence(folder / "bundles", calm.results()))
     struck = [one for one in campaign.happened if one.struck]
     unrecovered = [str(one) for one in struck if one.after is None]
     held = not unrecovered and not any(found.values())

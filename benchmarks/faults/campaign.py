@@ -1,5 +1,6 @@
 """One campaign: jobs come in, faults happen, and in the end everything is looked at."""
 
+import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from sqlalchemy.orm import Session
 from app.jobs.states import TERMINAL
 from app.models import Attempt, Condensed, Job, JobEvent
 from benchmarks.faults import work
-from benchmarks.faults.calm import digest
+from benchmarks.faults.calm import CalmRun, digest
 from benchmarks.faults.invariants import Bundle, Evidence, JobRecord, no_orphans
 from benchmarks.faults.kinds import KINDS, NoTarget
 from benchmarks.faults.schedule import Fault, lanes
@@ -71,12 +72,13 @@ class Campaign:
     """Submits, strikes, waits and collects.
 
     Args:
-        jobs: how many to submit, in step with the faults.
+        calm: computes the same jobs without faults.
+        jobs: how many to submit at least; more, so that no fault strikes an idle service.
         tell: receives a line for whoever watches.
     """
 
-    def __init__(self, stack: Stack, seed: int, jobs: int, tell: Tell) -> None:
-        self.stack, self.seed, self.jobs, self.tell = stack, seed, jobs, tell
+    def __init__(self, stack: Stack, calm: CalmRun, seed: int, jobs: int, tell: Tell) -> None:
+        self.stack, self.calm, self.seed, self.jobs, self.tell = stack, calm, seed, jobs, tell
         self.accepted: dict[int, str] = {}
         self.happened: list[Happened] = []
         self._began = time.monotonic()
@@ -157,21 +159,24 @@ class Campaign:
 
     def _submit_all(self) -> None:
         with self.stack.client() as client:
-            for number in range(self.jobs):
+            for number in itertools.count():
                 while number >= AHEAD + self._count(Job.status.in_(TERMINAL)):
                     if self._over.wait(TURN_POLL_SECONDS):
                         return
+                if number >= self.jobs and len(self.happened) == self._faults:
+                    return
                 # The key is what makes it safe to ask again an API that died before it answered.
                 key = f"faults-{self.seed}-{number}"
                 job = client.jobs.create(work.request(self.seed, number), idempotency_key=key)
                 self.accepted[number] = job.id
+                self.calm.ask(number)
                 self.tell(f"{self._now():7.1f} s  job {number} is {job.id}")
 
     def _now(self) -> float:
         return time.monotonic() - self._began
 
     def _all_ended(self) -> bool:
-        return self._count(Job.status.in_(TERMINAL)) == self.jobs
+        return self._count(Job.status.in_(TERMINAL)) == len(self.accepted)
 
     def _count(self, which: ColumnElement[bool]) -> int:
         """Jobs; 0 while the database is away."""
