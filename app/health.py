@@ -1,19 +1,23 @@
 """Is the process alive, and can it reach what it needs?"""
 
 import logging
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
-from sqlalchemy import text
-
-from app.kit.app_state import AppState, StateDep
+from sqlalchemy import Engine, text
 
 logger = logging.getLogger(__name__)
 
 router = APIRouter(tags=["health"])
+
+ANSWER_SECONDS = 3.0
+"""For all parts together: whoever asks whether we are ready gives up soon."""
 
 
 class Alive(BaseModel):
@@ -31,6 +35,67 @@ class Ready(BaseModel):
     storage: str
 
 
+class Question:
+    """Asks one part whether it answers, in one thread at a time however many want to know.
+
+    A part that hangs thus holds up one thread, and no answer to anybody.
+    """
+
+    def __init__(self, part: str, ask: Callable[[], None]) -> None:
+        self._part = part
+        self._ask = ask
+        self._lock = threading.Lock()
+        self._asked: Future[str] | None = None
+
+    def begin(self) -> "Future[str]":
+        """What will be "ok" or what is wrong; the one under way if there is one."""
+        with self._lock:
+            if self._asked is None or self._asked.done():
+                self._asked = Future()
+                arguments = (self._asked,)
+                threading.Thread(target=self._run, args=arguments, daemon=True).start()
+            return self._asked
+
+    def _run(self, answer: "Future[str]") -> None:
+        try:
+            self._ask()
+        except Exception as error:  # noqa: BLE001 - whatever a driver raises: "not reachable"
+            logger.warning("%s cannot be reached: %s", self._part, error)
+            answer.set_result(f"unreachable ({type(error).__name__})")
+        else:
+            answer.set_result("ok")
+
+
+class Readiness:
+    """All parts, asked at the same time.
+
+    Args:
+        parts: by name, what raises if that part cannot be reached.
+    """
+
+    def __init__(self, parts: Mapping[str, Callable[[], None]]) -> None:
+        self._questions = {name: Question(name, ask) for name, ask in parts.items()}
+
+    def ask(self, seconds: float = ANSWER_SECONDS) -> dict[str, str]:
+        """Each part by name: "ok" or what is wrong; at the latest after so long."""
+        deadline = time.monotonic() + seconds
+        asked = {name: question.begin() for name, question in self._questions.items()}
+        return {name: _answer(future, deadline, seconds) for name, future in asked.items()}
+
+
+def _answer(asked: "Future[str]", deadline: float, seconds: float) -> str:
+    try:
+        return asked.result(max(deadline - time.monotonic(), 0.0))
+    except TimeoutError:
+        return f"unreachable (no answer within {seconds:g} s)"
+
+
+def ask_database(engine: Engine) -> None:
+    """Raise unless the database answers and has our tables."""
+    with engine.connect() as connection:
+        connection.execute(text("SELECT 1 FROM jobs LIMIT 1"))
+
+
 @router.get("/healthz", operation_id="healthz", summary="Is the process alive?")
 async def healthz() -> Alive:
     """Needs nothing but the process itself."""
@@ -44,27 +109,9 @@ async def healthz() -> Alive:
     responses={503: {"model": Ready, "description": "a part cannot be reached"}},
     summary="Can the service do its work?",
 )
-def readyz(state: StateDep) -> Any:
+def readyz(request: Request) -> Any:
     """Asks the database, the broker and the storage."""
-    parts = {
-        "sql": _try("sql", lambda: _ask_database(state)),
-        "broker": _try("broker", state.bell.check),
-        "storage": _try("storage", state.storage.check),
-    }
+    parts = request.app.state.readiness.ask()
     good = all(found == "ok" for found in parts.values())
     ready = Ready(status="ok" if good else "unavailable", **parts)
     return JSONResponse(ready.model_dump(), 200 if good else 503)
-
-
-def _ask_database(state: AppState) -> None:
-    with state.engine.connect() as connection:
-        connection.execute(text("SELECT 1 FROM jobs LIMIT 1"))
-
-
-def _try(part: str, ask: Callable[[], None]) -> str:
-    try:
-        ask()
-    except Exception as error:  # noqa: BLE001 - whatever a driver raises means "not reachable"
-        logger.warning("%s cannot be reached: %s", part, error)
-        return f"unreachable ({type(error).__name__})"
-    return "ok"

@@ -3,6 +3,7 @@
 import contextlib
 import re
 from collections.abc import AsyncIterator
+from functools import partial
 
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
@@ -17,6 +18,7 @@ from app.access.policy import keys_required
 from app.catalog import endpoints as catalog
 from app.condensed import endpoints as condensed
 from app.datasets import endpoints as datasets
+from app.health import Readiness, ask_database
 from app.jobs import endpoints as jobs
 from app.jobs.tail import Tail
 from app.kit import logs, problems
@@ -71,6 +73,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.dcpi = state
     app.state.tail = Tail(sessions)
     app.state.courier = Courier(sessions, sender(settings))
+    app.state.readiness = Readiness(
+        {
+            "sql": partial(ask_database, engine),
+            "broker": bell.check,
+            "storage": storage.check,
+        }
+    )
     problems.install(app)
     documentation.install(app)
     # The last one added is the outermost: a request has its name before it is watched, and is

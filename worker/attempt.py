@@ -11,6 +11,7 @@ from pathlib import Path
 
 from app.jobs.leases import Wanted
 from dcpi_core.spec.errors import OUT_OF_MEMORY, CheckpointError
+from worker import kernel
 from worker.child import Child
 from worker.journal import Journal
 from worker.protocol import (
@@ -40,6 +41,7 @@ class Verdict(StrEnum):
     PAUSED = "paused"
     EXPIRED = "expired"
     PREEMPTED = "preempted"  # stopped in good order, to be continued elsewhere
+    POSTPONED = "postponed"  # nothing could be begun: what the work needs is away for now
     BROKEN = "broken"  # the machine's fault, or a bug: worth another attempt
     LOST = "lost"  # the lease is somebody else's; nothing may be written
 
@@ -109,6 +111,7 @@ class Attempt:
         self._shutdown = shutdown
         self._patience = patience
         self._heard_at = time.monotonic()
+        self._kills_before = kernel.out_of_memory_kills()
         self._last: DoneLine | ErrorLine | None = None
 
     def follow(self) -> Outcome:
@@ -176,7 +179,7 @@ class Attempt:
         if reason is Reason.STALLED:
             silent = f"no sign of work for {self._patience.silent:g} s"
             return Outcome(Verdict.BROKEN, code="stalled", detail=silent)
-        if code in KILLED:
+        if code in KILLED and not self._spared_by_the_kernel():
             detail = "the process was killed, most likely for want of memory"
             return Outcome(Verdict.BROKEN, code=OUT_OF_MEMORY, detail=detail)
         said = [words for words in self._child.last_words if words.strip()]
@@ -187,6 +190,12 @@ class Attempt:
         # A machine that goes down signals all at once, and the child may be the first to listen.
         # Only then is it no attempt: a job that others keep stopping must come to an end.
         return code == Exit.STOPPED and self._shutdown.wait(SHUTDOWN_LAG_SECONDS)
+
+    def _spared_by_the_kernel(self) -> bool:
+        # Somebody else's kill says nothing of memory, and a smaller attempt would round its sums
+        # differently. Where the kernel does not say, want of memory is the likelier cause.
+        kills = kernel.out_of_memory_kills()
+        return kills is not None and kills == self._kills_before
 
     @staticmethod
     def _fault(error: ErrorLine) -> Outcome:

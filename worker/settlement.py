@@ -3,7 +3,6 @@
 Every write names the lease, so a worker that lost its job changes nothing.
 """
 
-import contextlib
 import logging
 import threading
 import time
@@ -15,11 +14,11 @@ from typing import TypeVar
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from app.condensed.registration import describe_bundle, object_key
+from app.condensed.registration import describe_bundle, object_key, prefix_of
 from app.jobs import leases, repository
 from app.jobs.leases import Lease
 from app.jobs.states import Status
-from app.kit import outbox
+from app.kit import erasure, outbox
 from app.kit.db import SessionFactory, reading, unit_of_work
 from app.models import Condensed, Job
 from dcpi_core.spec.errors import OUT_OF_MEMORY
@@ -34,6 +33,9 @@ Begin = Callable[[SessionFactory], AbstractContextManager[Session]]
 STORE_PAUSES = (1.0, 5.0, 20.0)
 """Between tries to store a bundle: a storage may be away for a moment."""
 SQL_PAUSE = 1.0
+STOPPED = {Verdict.PAUSED: Status.PAUSED, Verdict.EXPIRED: Status.EXPIRED}
+LONGEST_RECOVERY = 16
+"""Times the first pause between attempts: with many allowed, it would grow beyond all time."""
 
 
 class Settlement:
@@ -53,12 +55,14 @@ class Settlement:
             return self._fail(outcome)
         if outcome.verdict is Verdict.CANCELLED:
             return self._record(leases.cancelled, Status.CANCELLED)
-        if outcome.verdict is Verdict.PAUSED:
-            return self._persist(lambda session: leases.stop(session, self._lease, Status.PAUSED))
-        if outcome.verdict is Verdict.EXPIRED:
-            return self._persist(lambda session: leases.stop(session, self._lease, Status.EXPIRED))
+        if outcome.verdict in STOPPED:
+            status = STOPPED[outcome.verdict]
+            return self._persist(lambda session: leases.stop(session, self._lease, status))
         if outcome.verdict is Verdict.PREEMPTED:
             return self._hand_over()
+        if outcome.verdict is Verdict.POSTPONED:
+            why = leases.Why(outcome.code, outcome.detail)
+            return self._hand_over(why, self._tools.settings.retry_seconds)
         if outcome.verdict is Verdict.BROKEN:
             return self._retry(outcome)
         return None
@@ -66,12 +70,13 @@ class Settlement:
     def _succeed(self, bundle: Path) -> Status | None:
         lease = self._lease
         row = describe_bundle(self._job(), bundle)
+        folder = f"{prefix_of(row.id)}/"
+        # Noted before the first byte is stored: whatever ends us, nothing is left without an owner.
+        self._persist(lambda session: erasure.erase_unless_kept(session, folder, lease.token))
         try:
             self._store(row, bundle)
         except Exception as error:
             logger.exception("job %s: its bundle cannot be stored", lease.job_id)
-            with contextlib.suppress(Exception):
-                self._discard(row)  # a part of it may have arrived
             if self._stop.is_set():
                 return self._hand_over()
             detail = f"the bundle could not be stored ({type(error).__name__})"
@@ -80,14 +85,15 @@ class Settlement:
 
         def finish(session: Session) -> bool:
             # Also if an earlier try was committed and only its answer was lost on the way.
-            return (
-                leases.finish(session, lease, row)
-                or session.get(Condensed, condensed_id) is not None
-            )
+            if not leases.finish(session, lease, row):
+                return session.get(Condensed, condensed_id) is not None
+            erasure.keep(session, folder, lease.token)
+            return True
 
         if self._persist(finish):
             return Status.SUCCEEDED
-        self._discard(row)
+        # The job was lost meanwhile, and the note perhaps carried out before all had arrived.
+        self._persist(lambda session: erasure.erase(session, folder))
         return None
 
     def _store(self, row: Condensed, bundle: Path) -> None:
@@ -103,11 +109,6 @@ class Settlement:
         for file in row.files:
             self._tools.storage.put_file(object_key(row.id, file["path"]), bundle / file["path"])
 
-    def _discard(self, row: Condensed) -> None:
-        """Nobody refers to these files: the job was lost while they were stored."""
-        for file in row.files:
-            self._tools.storage.delete(object_key(row.id, file["path"]))
-
     def _fail(self, outcome: Outcome) -> Status | None:
         return self._record(
             lambda session, lease: leases.fail(session, lease, outcome.code, outcome.detail),
@@ -121,8 +122,8 @@ class Settlement:
             detail = f"{outcome.detail}, in {lease.attempt} attempts, each with smaller pieces"
             return self._fail(Outcome(Verdict.FAILED, code=outcome.code, detail=detail))
         # More time would not help where memory was wanting: the next attempt is a smaller one.
-        recovery = settings.retry_seconds * 4 ** (lease.attempt - 1)
-        pause = 0.0 if outcome.code == OUT_OF_MEMORY else recovery
+        growth = min(4 ** (lease.attempt - 1), LONGEST_RECOVERY)
+        pause = 0.0 if outcome.code == OUT_OF_MEMORY else settings.retry_seconds * growth
         status = self._persist(
             lambda session: leases.release(
                 session,
@@ -136,8 +137,12 @@ class Settlement:
         self._call_the_next()
         return status
 
-    def _hand_over(self) -> Status | None:
-        status = self._persist(lambda session: leases.hand_over(session, self._lease))
+    def _hand_over(
+        self, why: leases.Why = leases.SHUTDOWN, pause_seconds: float = 0.0
+    ) -> Status | None:
+        status = self._persist(
+            lambda session: leases.hand_over(session, self._lease, why, pause_seconds)
+        )
         self._call_the_next()
         return status
 

@@ -16,6 +16,7 @@ from app.jobs.leases import Lease, Wanted
 from app.jobs.states import Status
 from app.kit import logs, outbox
 from app.kit.db import reading, unit_of_work
+from app.kit.storage import StorageError
 from app.models import Dataset
 from app.settings import Settings
 from dcpi_core.spec.errors import CheckpointError, DatasetUnavailable, NotFound
@@ -115,9 +116,14 @@ class Supervisor:
     ) -> Outcome:
         try:
             order = self._order(lease, workspace)
+            checkpoint.fetch()
         except DatasetUnavailable as error:
             return Outcome(Verdict.FAILED, code=error.code, detail=error.detail)
-        checkpoint.fetch()
+        except StorageError as error:
+            # Counted as an attempt, an outage of minutes would end every job that waits.
+            logger.warning("job %s: nothing to begin with: %s", lease.job_id, error)
+            detail = f"the storage could not be reached ({type(error).__name__})"
+            return Outcome(Verdict.POSTPONED, code="storage_error", detail=detail)
         journal = Journal(self._tools.sessions, lease)
         child = Child(self._command, order)
         with checkpoint:

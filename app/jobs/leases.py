@@ -44,6 +44,9 @@ class Why:
     reason: str | None
 
 
+SHUTDOWN = Why("worker_shutdown", "worker shut down")
+
+
 class Wanted(StrEnum):
     """What a worker should do next."""
 
@@ -174,13 +177,15 @@ def release(
     return _give_up(session, job, max_attempts, Why(code, reason), pause_seconds)
 
 
-def hand_over(session: Session, lease: Lease) -> Status | None:
-    """Give the job back because this worker shuts down; it costs no attempt. None if lost."""
+def hand_over(
+    session: Session, lease: Lease, why: Why = SHUTDOWN, pause_seconds: float = 0.0
+) -> Status | None:
+    """Give the job back through no fault of anybody's; it costs no attempt. None if lost."""
     job = session.scalar(select(Job).where(*_held(lease)).with_for_update())
     if job is None:
         return None
     job.attempt -= 1
-    return _give_up(session, job, job.attempt + 1, Why("worker_shutdown", "worker shut down"))
+    return _give_up(session, job, job.attempt + 1, why, pause_seconds)
 
 
 def reap(session: Session, max_attempts: int) -> list[str]:

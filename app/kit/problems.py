@@ -9,9 +9,11 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from app.kit.headers import SECURITY
+from app.kit.storage import StorageError
 from dcpi_core.spec.errors import (
     Conflict,
     DcpiError,
@@ -84,8 +86,13 @@ CODES = {
 }
 """Of errors that the framework raises."""
 
-EVERYWHERE = (400, 401, 403, 429, 500)
+EVERYWHERE = (400, 401, 403, 429, 500, 503)
 """Any operation may answer with these."""
+
+UNREACHABLE = {OperationalError: "database", StorageError: "storage"}
+"""What drivers raise when their server is away; what is not there is told apart before."""
+AWAY_SECONDS = 5
+"""After which it is worth asking again."""
 
 EXAMPLE = {
     "type": "about:blank",
@@ -149,7 +156,7 @@ def _described(status: int) -> dict[str, Any]:
     if status == EXAMPLE["status"]:
         content["example"] = EXAMPLE
     described = {"description": TITLES[status], "content": {MEDIA_TYPE: content}}
-    return described | ({"headers": RETRY_AFTER} if status == 429 else {})
+    return described | ({"headers": RETRY_AFTER} if status in (429, 503) else {})
 
 
 def install(app: FastAPI) -> None:
@@ -157,6 +164,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(DcpiError, _of_ours)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, _of_validation)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, _of_framework)  # type: ignore[arg-type]
+    for kind in UNREACHABLE:
+        app.add_exception_handler(kind, _of_absence)
     app.add_exception_handler(Exception, _of_bug)
     plain = app.openapi
 
@@ -232,7 +241,19 @@ async def _of_framework(request: Request, error: HTTPException) -> JSONResponse:
     return response
 
 
+async def _of_absence(request: Request, error: Exception) -> JSONResponse:
+    part = next(name for kind, name in UNREACHABLE.items() if isinstance(error, kind))
+    reason = (str(error).splitlines() or [""])[0]  # drivers go on for pages
+    logger.error("%s cannot be reached: %s: %s", part, type(error).__name__, reason)
+    detail = f"the service does not reach its {part} just now; nothing is lost, try again soon"
+    response = answer(request, 503, f"{part}_unreachable", detail)
+    response.headers["Retry-After"] = str(AWAY_SECONDS)
+    return response
+
+
 async def _of_bug(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, tuple(UNREACHABLE)):  # raised by the gate, outside of the other handlers
+        return await _of_absence(request, error)
     logger.error("unhandled error", exc_info=error)
     detail = "an unexpected error; it has been logged under this request id"
     return answer(request, 500, DcpiError.code, detail)

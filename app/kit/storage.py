@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import obstore
+from obstore.exceptions import BaseError as StorageError
 from obstore.exceptions import NotFoundError
 from obstore.store import LocalStore, S3Store
 
@@ -20,6 +21,8 @@ from dcpi_core.spec.errors import NotFound
 if TYPE_CHECKING:
     from obstore import GetOptions
     from obstore.store import S3Config
+
+__all__ = ["ByteRange", "Storage", "StorageError", "open_storage"]
 
 logger = logging.getLogger(__name__)
 

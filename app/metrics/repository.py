@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.jobs.states import Status
 from app.kit.clock import as_utc, now
+from app.kit.erasure import due
 from app.kit.exposition import Metric, Sample
 from app.models import Attempt, Erasure, Job, OutboxMessage, WebhookDelivery
 
@@ -47,7 +48,7 @@ def metrics(session: Session) -> list[Metric]:
             ],
         ),
         *_waiting(session, "outbox", "Messages for the broker", OutboxMessage.created_at),
-        *_waiting(session, "erasures", "Objects to be deleted", Erasure.created_at),
+        *_waiting(session, "erasures", "Objects to be deleted", Erasure.created_at, due()),
         *_waiting(
             session, "webhooks", "Undelivered webhooks", WebhookDelivery.created_at, undelivered
         ),

@@ -11,11 +11,13 @@ from app.models.base import Base, UtcTime
 class Erasure(Base):
     """An object, or with a last ``/`` all objects below it.
 
-    The row goes when the storage has let them go.
+    The row goes when the storage has let them go. One with a lease was written before an upload and
+    waits while a job is held under that lease.
     """
 
     __tablename__ = "erasures"
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     key: Mapped[str] = mapped_column(String(200))
+    lease_token: Mapped[str | None] = mapped_column(String(40))
     created_at: Mapped[datetime] = mapped_column(UtcTime)

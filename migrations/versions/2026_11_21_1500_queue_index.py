@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0004_queue_index"
-down_revision = "0003_lifecycle"
+revision = "0005_queue_index"
+down_revision = "0004_upload_notes"
 branch_labels = None
 depends_on = None
 

@@ -1,14 +1,17 @@
 """Every way an attempt can end, with a scripted child."""
 
 import gc
+import itertools
 import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from obstore.exceptions import GenericError
 from sqlalchemy import text, update
 from sqlalchemy.exc import OperationalError
 
@@ -18,7 +21,8 @@ from app.kit.storage import Storage
 from app.models import DEFAULT_TENANT, Dataset, Job
 from dcpi_core.spec.catalog import load_catalog
 from tests.worker.waiting import until
-from worker import settlement
+from worker import kernel, settlement
+from worker.housekeeping import Housekeeper
 from worker.supervisor import Supervisor, runner_command
 
 
@@ -89,8 +93,15 @@ def test_the_jobs_own_fault_is_final_and_told(desk):
     assert desk.rung() == []
 
 
+@pytest.fixture(params=["counts", "says nothing"])
+def kernel_kills(request, monkeypatch):
+    """The kernel counts a kill for want of memory during every attempt, or counts none at all."""
+    counted = itertools.count().__next__ if request.param == "counts" else lambda: None
+    monkeypatch.setattr(kernel, "out_of_memory_kills", counted)
+
+
 @pytest.mark.parametrize("scene", ["memory", "killed"])
-def test_want_of_memory_is_answered_by_a_smaller_attempt(desk, scene):
+def test_want_of_memory_is_answered_by_a_smaller_attempt(desk, scene, kernel_kills):
     desk.write_bundle()
     job_id = desk.run(scene)
     assert (desk.job(job_id).status, desk.rung()) == ("queued", [job_id])
@@ -99,6 +110,13 @@ def test_want_of_memory_is_answered_by_a_smaller_attempt(desk, scene):
     assert desk.job(job_id).status == "succeeded"
     tried = [(row.number, row.shrink, row.outcome, row.code) for row in desk.attempts(job_id)]
     assert tried == [(1, 0, "queued", "out_of_memory"), (2, 1, "succeeded", None)]
+
+
+def test_a_kill_that_was_not_for_want_of_memory_leaves_the_job_its_size(desk, monkeypatch):
+    monkeypatch.setattr(kernel, "out_of_memory_kills", lambda: 7)
+    job_id = desk.run("killed")
+    (row,) = desk.attempts(job_id)
+    assert (row.code, row.outcome, desk.job(job_id).shrink) == ("worker_error", "queued", 0)
 
 
 def test_a_job_that_is_too_large_at_any_size_has_failed(desk):
@@ -133,6 +151,38 @@ def test_attempts_come_to_an_end(desk):
     assert desk.objects("checkpoints") == [key_of(job_id)], "a retry may go on from it"
 
 
+def test_pauses_between_many_attempts_stop_growing(desk):
+    patient = desk.tools.settings.model_copy(update={"retry_seconds": 2.0, "max_attempts": 1000})
+    desk.tools = replace(desk.tools, settings=patient)
+    job_id = desk.submit()
+    asked_for = []
+    for attempt in (0, 1, 2, 900):
+        ready = {"attempt": attempt, "not_before": None}
+        desk.change(lambda session, to=ready: session.execute(update(Job).values(to)))
+        desk.run("crash", job_id)
+        job = desk.job(job_id)
+        asked_for.append((job.not_before - job.queued_at).total_seconds())
+    assert asked_for == [2, 8, 32, 32]
+
+
+def test_a_storage_that_is_away_uses_up_no_attempts(desk, monkeypatch):
+    def away(*_):
+        raise GenericError("nobody there")
+
+    desk.write_bundle()
+    job_id = desk.submit()
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "get_file", away)
+        for _ in range(desk.tools.settings.max_attempts + 2):
+            desk.run("finish", job_id)
+    assert (desk.job(job_id).status, desk.starts()) == ("queued", 0)
+    assert {(row.outcome, row.code) for row in desk.attempts(job_id)} == {
+        ("queued", "storage_error")
+    }
+    desk.run("finish", job_id)
+    assert (desk.job(job_id).status, desk.job(job_id).attempt) == ("succeeded", 1)
+
+
 def test_last_words_are_fit_to_be_shown(desk):
     job_id = desk.run("mutter")
     desk.run("mutter", job_id)
@@ -148,7 +198,7 @@ def test_a_reason_that_no_database_takes_is_mended(desk):
 
 
 @pytest.mark.parametrize("scene", ["killed", "137"])
-def test_a_child_killed_again_and_again_wanted_too_much_memory(desk, scene):
+def test_a_child_killed_again_and_again_wanted_too_much_memory(desk, scene, kernel_kills):
     job_id = desk.run(scene)
     desk.run(scene, job_id)
     job = desk.job(job_id)
@@ -262,9 +312,39 @@ def test_a_lease_lost_while_the_bundle_is_stored_leaves_no_files(desk, monkeypat
 
     monkeypatch.setattr(Storage, "put_file", lose)
     desk.run("finish", job_id)
+    Housekeeper(desk.tools).erase()
     assert desk.objects("condensed") == []
     assert desk.condensed() == []
     assert desk.job(job_id).status == "running"
+
+
+def test_a_worker_killed_while_the_bundle_is_stored_leaves_no_files(desk, monkeypatch):
+    class Killed(BaseException):
+        """Nothing in the worker handles it, as nothing handles kill -9."""
+
+    desk.write_bundle()
+    job_id = desk.submit()
+    put = Storage.put_file
+
+    def die(storage, key, path):
+        put(storage, key, path)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "put_file", die)
+        with pytest.raises(Killed):
+            desk.run("finish", job_id)
+    keeper = Housekeeper(desk.tools)
+    keeper.erase()
+    assert len(desk.objects("condensed")) == 1, "its lease still runs"
+    past = update(Job).where(Job.id == job_id).values(lease_expires_at=datetime.now(UTC))
+    desk.change(lambda session: session.execute(past))
+    keeper.reap()
+    keeper.erase()
+    assert desk.objects("condensed") == []
+    desk.run("finish", job_id)
+    keeper.erase()
+    assert len(desk.objects("condensed")) == 4
 
 
 def test_a_worker_that_ends_hands_its_job_over(desk):

@@ -1,0 +1,111 @@
+"""The API without the servers it needs: it starts, it serves what it can, and it says so."""
+
+import socket
+import threading
+import time
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.access import tokens
+from app.health import Readiness
+from app.kit.db import unit_of_work
+from app.main import create_app
+from app.migrate import upgrade
+from app.settings import Settings
+from tests.app.conftest import FOUR_WORDS, result
+
+NOBODY = "http://127.0.0.1:1"
+
+
+@pytest.fixture
+def silent():
+    """Address of a server that takes connections and never says a word."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    listener.close()
+
+
+def started(tmp_path, endpoint):
+    """An application with nobody at its broker's address, and this at its storage's."""
+    settings = Settings(
+        home=tmp_path,
+        broker_url="redis://127.0.0.1:1/0",
+        storage_url="s3://bucket",
+        s3_endpoint=endpoint,
+        s3_access_key_id="id",
+        s3_secret_access_key="secret",
+    )
+    upgrade(settings.resolved_database_url)
+    return TestClient(create_app(settings))
+
+
+@pytest.mark.parametrize("storage", ["away", "silent"])
+def test_without_broker_and_storage_it_starts_reads_and_says_so(tmp_path, silent, storage):
+    with started(tmp_path, NOBODY if storage == "away" else silent) as client:
+        assert client.get("/healthz").status_code == 200
+        began = time.monotonic()
+        response = client.get("/readyz")
+        assert time.monotonic() - began < 5
+        found = response.json()
+        assert (response.status_code, found["status"], found["sql"]) == (503, "unavailable", "ok")
+        assert found["broker"].startswith("unreachable")
+        assert found["storage"].startswith("unreachable")
+
+        job = client.post("/v1/jobs", json=FOUR_WORDS)
+        assert job.status_code == 202, "SQL is the truth; workers are rung when the broker is back"
+        assert client.get(f"/v1/jobs/{job.json()['id']}").json()["status"] == "queued"
+        assert client.get("/v1/jobs").status_code == 200
+        assert client.get("/v1/condensed").status_code == 200
+        assert client.get("/v1/methods").status_code == 200
+
+
+def test_what_needs_the_storage_says_that_it_is_away(tmp_path):
+    with started(tmp_path, NOBODY) as client:
+        state = client.app.state.dcpi
+        job_id = client.post("/v1/jobs", json=FOUR_WORDS).json()["id"]
+        file = {"path": "report.json", "bytes": 1, "sha256": "0" * 64, "media_type": "text/plain"}
+        with unit_of_work(state.sessions) as session:
+            session.add(result(job_id, files=[file]))
+        condensed_id = "cds_" + job_id.removeprefix("job_")
+        response = client.get(f"/v1/condensed/{condensed_id}/files/report.json")
+        assert (response.status_code, response.json()["code"]) == (503, "storage_unreachable")
+        assert int(response.headers["retry-after"]) > 0
+        assert client.get(f"/v1/condensed/{condensed_id}").status_code == 200
+
+
+@pytest.mark.parametrize("auth", ["off", "on"])
+def test_without_a_database_it_says_that_it_is_away(auth):
+    settings = Settings(
+        database_url="postgresql+psycopg://nobody@127.0.0.1:1/none",
+        auth=auth,
+        key_secret="s" * 32,
+    )
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        key = tokens.mint("key_" + "0" * 26)
+        response = client.get("/v1/jobs", headers={"Authorization": f"Bearer {key}"})
+        assert (response.status_code, response.json()["code"]) == (503, "database_unreachable")
+        assert int(response.headers["retry-after"]) > 0
+        assert client.get("/readyz").json()["sql"].startswith("unreachable")
+
+
+def test_a_part_that_hangs_is_asked_once_however_many_want_to_know():
+    asked, go_on = [], threading.Event()
+
+    def hang():
+        asked.append(1)
+        go_on.wait(10)
+
+    ready = Readiness({"storage": hang, "sql": lambda: None})
+    for _ in range(3):
+        found = ready.ask(seconds=0.1)
+        assert found == {"storage": "unreachable (no answer within 0.1 s)", "sql": "ok"}
+    assert len(asked) == 1
+    go_on.set()
+    assert ready.ask(seconds=5)["storage"] == "ok"
+
+
+def test_parts_are_asked_at_the_same_time():
+    together = threading.Barrier(2)
+    ready = Readiness({"broker": lambda: together.wait(5), "storage": lambda: together.wait(5)})
+    assert ready.ask(seconds=5) == {"broker": "ok", "storage": "ok"}
