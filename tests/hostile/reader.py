@@ -6,6 +6,7 @@ its peak memory is its own. What it opens, moves or starts outside its folder is
 audit hook, which sees every such call of Python.
 """
 
+import gc
 import json
 import os
 import shutil
@@ -91,8 +92,12 @@ def open_reader() -> Iterator[Reader]:
 
 def serve() -> None:
     """Fork for every request on standard input, and answer on standard output."""
+    from PIL import Image
+
     from dcpi_core.datasets.archive.__main__ import main
 
+    Image.init()  # or every fork would import the decoders anew
+    gc.freeze()
     for line in sys.stdin:
         archive, folder, *options = json.loads(line)
         work = Path(folder)
