@@ -3,14 +3,17 @@
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 from tests.hostile import bombs
 from tests.hostile.mutations import Mutant, mutants
 from tests.hostile.outcome import FINDING, outcome
-from tests.hostile.reader import Reader, open_reader
+from tests.hostile.reader import Reader, Reading, open_reader
 
 MEMORY_MB = 2048
 """What the service allows a child beyond what it has at its start."""
@@ -27,22 +30,21 @@ FULL_SIZE: dict[str, Callable[[], bytes]] = {
 }
 
 
-def fuzz(count: int, seed: int) -> dict[str, Any]:
+def fuzz(count: int, seed: int, children: int) -> dict[str, Any]:
     """Read so many mutants; counts by outcome, and every finding in full."""
     by_outcome: Counter[str] = Counter()
     by_change: dict[str, Counter[str]] = {}
     findings, peaks, seconds = [], [0.0], [0.0]
-    with tempfile.TemporaryDirectory() as folder, open_reader() as reader:
-        found = _read_all(islice(mutants(seed), count), reader, Path(folder))
-        for number, (mutant, word, reading) in enumerate(found, 1):
-            by_outcome[word] += 1
-            by_change.setdefault(f"{mutant.change}, {mutant.where}", Counter())[word] += 1
-            peaks.append(reading.peak_mb)
-            seconds.append(reading.seconds)
-            if word == FINDING:
-                findings.append({"number": number, "kind": mutant.kind, **vars(reading)})
-            if number % REPORT_EVERY == 0:
-                print(f"{number} archives: {dict(by_outcome)}", flush=True)
+    found = _read_all(islice(mutants(seed), count), children)
+    for number, (mutant, word, reading) in enumerate(found, 1):
+        by_outcome[word] += 1
+        by_change.setdefault(f"{mutant.change}, {mutant.where}", Counter())[word] += 1
+        peaks.append(reading.peak_mb)
+        seconds.append(reading.seconds)
+        if word == FINDING:
+            findings.append({"number": number, "kind": mutant.kind, **vars(reading)})
+        if number % REPORT_EVERY == 0:
+            print(f"{number} archives: {dict(by_outcome)}", flush=True)
     return {
         "archives": count,
         "by_outcome": by_outcome,
@@ -54,14 +56,27 @@ def fuzz(count: int, seed: int) -> dict[str, Any]:
     }
 
 
-def _read_all(
-    found: Iterable[Mutant], reader: Reader, folder: Path
-) -> Iterator[tuple[Mutant, str, Any]]:
-    archive, work = folder / "archive", folder / "work"
-    for mutant in found:
-        archive.write_bytes(mutant.data)
-        reading = reader.read(archive, work, f"--max-seconds={SECONDS}")
-        yield mutant, outcome(reading, work / "out", MEMORY_MB), reading
+def _read_all(found: Iterable[Mutant], children: int) -> Iterator[tuple[Mutant, str, Reading]]:
+    """The outcomes in the order of the mutants, so many of them being read at a time."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        idle: Queue[tuple[Reader, Path]] = Queue()
+        for number in range(children):
+            idle.put((stack.enter_context(open_reader()), folder / str(number)))
+        pool = stack.enter_context(ThreadPoolExecutor(children))
+
+        def read(mutant: Mutant) -> tuple[Mutant, str, Reading]:
+            reader, own = idle.get()
+            own.mkdir(exist_ok=True)
+            (own / "archive").write_bytes(mutant.data)
+            reading = reader.read(own / "archive", own / "work", f"--max-seconds={SECONDS}")
+            word = outcome(reading, own / "work" / "out", MEMORY_MB)
+            idle.put((reader, own))
+            return mutant, word, reading
+
+        # In batches: Executor.map would make all the archives before the first is read.
+        while batch := list(islice(found, 100)):
+            yield from pool.map(read, batch)
 
 
 def full_size() -> dict[str, Any]:

@@ -45,4 +45,4 @@ def test_what_is_mutated_was_sound(kind, tmp_path):
     with open_reader() as reader:
         found = reader.read(tmp_path / "archive", tmp_path / "work")
     assert found.accepted
-    assert found.answer["facts"]["train_per_class"] == [5, 5]
+    assert found.answer["facts"]["train_per_class"] == [4, 4]
