@@ -9,6 +9,7 @@ fails if there is any. The same seed gives the same archives.
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,7 @@ def main() -> int:
     parser.add_argument("--archives", type=int, default=10_000)
     parser.add_argument("--uploads", type=int, default=200, help="of them, through the API as well")
     parser.add_argument("--children", type=int, default=2, help="archives read at a time")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="the fuzzing stops then")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--only", choices=PARTS, action="append", help="keep the other parts of OUT"
@@ -37,7 +39,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="write the result as JSON")
     given = parser.parse_args()
     measure: dict[str, Callable[[], dict[str, Any]]] = {
-        "fuzzing": lambda: fuzz(given.archives, given.seed, given.children),
+        "fuzzing": lambda: fuzz(given.archives, given.seed, given.children, given.minutes),
         "full_size": full_size,
         "api": lambda: upload_all(given.uploads, given.seed),
     }

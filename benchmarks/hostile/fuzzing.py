@@ -1,6 +1,7 @@
 """Damaged archives and bombs through the child that reads uploads, one process each."""
 
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,8 +31,9 @@ FULL_SIZE: dict[str, Callable[[], bytes]] = {
 }
 
 
-def fuzz(count: int, seed: int, children: int) -> dict[str, Any]:
-    """Read so many mutants; counts by outcome, and every finding in full."""
+def fuzz(count: int, seed: int, children: int, minutes: float) -> dict[str, Any]:
+    """Read so many mutants, or as many as time allows; every finding in full."""
+    end = time.monotonic() + minutes * 60
     by_outcome: Counter[str] = Counter()
     by_change: dict[str, Counter[str]] = {}
     findings, peaks, seconds = [], [0.0], [0.0]
@@ -45,8 +47,11 @@ def fuzz(count: int, seed: int, children: int) -> dict[str, Any]:
             findings.append({"number": number, "kind": mutant.kind, **vars(reading)})
         if number % REPORT_EVERY == 0:
             print(f"{number} archives: {dict(by_outcome)}", flush=True)
+        if time.monotonic() > end:
+            break
     return {
-        "archives": count,
+        "archives_wanted": count,
+        "archives": by_outcome.total(),
         "by_outcome": by_outcome,
         "by_change": dict(sorted(by_change.items())),
         "findings": findings,
