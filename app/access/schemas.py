@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.access.scopes import Scope
-from app.kit.clock import as_utc, now
+from app.kit.clock import as_text, as_utc, now
 from app.models import ApiKey
 
 
@@ -31,7 +31,9 @@ class KeyCreate(BaseModel):
         max_length=len(Scope),
         description="`write` includes `read`; `admin` includes both and manages keys",
     )
-    expires_at: Annotated[datetime | None, AfterValidator(_in_the_future)] = None
+    expires_at: Annotated[
+        datetime | None, BeforeValidator(as_text), AfterValidator(_in_the_future)
+    ] = None
 
 
 class KeyRead(BaseModel):

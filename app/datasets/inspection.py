@@ -2,6 +2,7 @@
 
 import json
 import logging
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -13,6 +14,10 @@ from dcpi_core.spec.dataset import DatasetFacts
 from dcpi_core.spec.errors import ArchiveError, DcpiError, FieldProblem, InvalidInput
 
 logger = logging.getLogger(__name__)
+
+OURS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Signals that come from whoever runs the service. Any other is what the archive did to its reader:
+a decoder that crashed, or too much time or memory at a moment when only the kernel could say so."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,8 @@ def inspect(archive: Path, out: Path, options: UploadOptions, seconds: int) -> D
     command = ["env", *(f"-u{name}" for name in Settings.variables())]
     command += [sys.executable, "-m", "dcpi_core.datasets.archive", "inspect", str(archive)]
     command += [f"--name={options.name}", f"--out={out}", f"--seed={options.seed}"]
-    command += [f"--max-seconds={seconds}"]
+    place = out.with_name("place")
+    command += [f"--max-seconds={seconds}", f"--place={place}"]
     if options.image_size is not None:
         command.append(f"--image-size={options.image_size}")
     try:
@@ -43,11 +49,26 @@ def inspect(archive: Path, out: Path, options: UploadOptions, seconds: int) -> D
             command, capture_output=True, text=True, timeout=seconds + 30, check=False
         )
     except subprocess.TimeoutExpired:
-        raise ArchiveError.at("/file", f"reading the archive took over {seconds} s") from None
+        message = f"reading the archive took over {seconds} s, {_last(place)}"
+        raise ArchiveError.at("/file", message) from None
     answer = _answer(done.stdout)
     if "facts" in answer:
         return DatasetFacts.model_validate(answer["facts"])
+    if done.returncode < 0 and -done.returncode not in OURS:
+        raise _killed(done, place)
     raise _error(answer.get("error", {}), done)
+
+
+def _killed(done: subprocess.CompletedProcess[str], place: Path) -> InvalidInput:
+    name = signal.Signals(-done.returncode).name
+    # A crash of a decoder is worth an operator's eye, if only to update it.
+    logger.warning("inspection was ended by %s %s: %s", name, _last(place), done.stderr[-4000:])
+    return ArchiveError.at("/file", f"reading the archive was ended by {name}, {_last(place)}")
+
+
+def _last(place: Path) -> str:
+    """Which entry was being read, as the child has noted it."""
+    return place.read_text(encoding="utf-8").rstrip() if place.exists() else "at its start"
 
 
 def _answer(output: str) -> dict[str, Any]:

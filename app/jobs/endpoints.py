@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BeforeValidator
+from starlette.exceptions import HTTPException
 
 from app.jobs import checkpoints, control, polling, service
 from app.jobs.schemas import AttemptRead, EventRead, JobRead, JobRetried
@@ -13,7 +14,7 @@ from app.jobs.states import Status
 from app.jobs.stream import MEDIA_TYPE, EventStream
 from app.kit.app_state import SessionDep, StateDep
 from app.kit.bodies import JsonRoute
-from app.kit.clock import as_utc
+from app.kit.clock import as_text, as_utc
 from app.kit.idempotency import KeyHeader, once
 from app.kit.pages import Page, PageQueryDep, only_known_parameters
 from app.kit.problems import documented
@@ -129,6 +130,12 @@ def estimate_job(body: Request_, session: SessionDep, state: StateDep) -> Any:
     return service.estimate_request(session, state.settings, body)
 
 
+@router.api_route("/estimate", methods=["GET", "DELETE"], include_in_schema=False)
+def estimates_are_posted() -> None:
+    """Or it would be answered as a job whose id is malformed."""
+    raise HTTPException(405)
+
+
 @router.get(
     "",
     operation_id="listJobs",
@@ -147,7 +154,9 @@ def list_jobs(
     dataset: Text = None,
     base_method: Text = None,
     pi_type: Text = None,
-    created_after: Annotated[datetime | None, AfterValidator(_to_utc)] = None,
+    created_after: Annotated[
+        datetime | None, BeforeValidator(as_text), AfterValidator(_to_utc)
+    ] = None,
 ) -> Any:
     """Jobs that match every filter given."""
     filters = {

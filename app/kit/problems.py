@@ -238,6 +238,8 @@ async def _of_framework(request: Request, error: HTTPException) -> JSONResponse:
     code = CODES.get(error.status_code, f"http_{error.status_code}")
     response = answer(request, error.status_code, code, str(error.detail))
     response.headers.update(error.headers or {})
+    if error.status_code == 405:
+        response.headers["Allow"] = _allowed(request)
     return response
 
 
@@ -249,6 +251,13 @@ async def _of_absence(request: Request, error: Exception) -> JSONResponse:
     response = answer(request, 503, f"{part}_unreachable", detail)
     response.headers["Retry-After"] = str(AWAY_SECONDS)
     return response
+
+
+def _allowed(request: Request) -> str:
+    """Methods of the path that was asked for; the framework names those of one of its routes."""
+    documented_paths: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
+    route = request.scope["route"]
+    return ", ".join(sorted(method.upper() for method in documented_paths.get(route.path, {})))
 
 
 async def _of_bug(request: Request, error: Exception) -> JSONResponse:

@@ -8,9 +8,9 @@ as if they did not. A test holds each method's count to what a short run of it d
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from dcpi_core.spec.base import Record
 from dcpi_core.spec.catalog import Catalog, load_catalog
@@ -24,6 +24,12 @@ FLOPS_PER_SECOND = {"cpu": (4e10, 3e11), "cuda": (5e12, 3e13)}
 TRAIN_PASSES = 3  # a backward pass costs about two forward passes
 SECOND_ORDER_PASSES = 9
 LAYERS_OF_FREQUENCY_NETWORK = 3
+
+SecondsRange = Annotated[
+    tuple[float, float],
+    # Said without prefixItems, which few readers of OpenAPI documents know.
+    WithJsonSchema({"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}),
+]
 
 
 class Estimate(Record):
@@ -41,7 +47,7 @@ class Estimate(Record):
         description="images per class that the same bytes would hold without privileged labels"
     )
     flops: float
-    seconds: dict[str, tuple[float, float]]
+    seconds: dict[str, SecondsRange]
 
 
 def estimate(spec: JobSpec, catalog: Catalog | None = None) -> Estimate:

@@ -2,7 +2,9 @@
 
 Prints one line of JSON: ``{"facts": {...}}`` with exit status 0, or ``{"error": {"code", "detail",
 "problems": [{"pointer", "code", "message"}]}}`` with status 2 when the archive or an argument is at
-fault, 3 when the program is. A traceback of the latter goes to standard error.
+fault, 3 when the program is. A traceback of the latter goes to standard error. Whoever reads this
+should also expect an end by a signal, from a decoder that crashes or from the kernel: the file that
+``--place`` names then says at which entry.
 """
 
 import argparse
@@ -14,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
+from dcpi_core.datasets.archive.place import Place
 from dcpi_core.datasets.archive.prepare import inspect_archive
 from dcpi_core.datasets.archive.refusal import refuse
 from dcpi_core.datasets.archive.sandbox import OutOfTime, restrict
@@ -45,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _inspect(argv: Sequence[str] | None) -> dict[str, Any]:
     arguments = _parser().parse_args(argv)
+    place = Place(arguments.place)
     restrict(arguments.max_memory_mb, arguments.max_seconds)
     try:
         facts = inspect_archive(
@@ -54,15 +58,14 @@ def _inspect(argv: Sequence[str] | None) -> dict[str, Any]:
             seed=arguments.seed,
             image_size=arguments.image_size,
             test_fraction=arguments.test_fraction,
+            place=place,
         )
     except MemoryError:
-        raise refuse(
-            f"reading the archive takes more than the {arguments.max_memory_mb} MB allowed"
-        ) from None
+        most = f"{arguments.max_memory_mb} MB"
+        raise refuse(f"reading the archive takes more than the {most} allowed, {place}") from None
     except OutOfTime:
-        raise refuse(
-            f"reading the archive takes more than the {arguments.max_seconds} s allowed"
-        ) from None
+        most = f"{arguments.max_seconds} s"
+        raise refuse(f"reading the archive takes more than the {most} allowed, {place}") from None
     return facts.model_dump(mode="json")
 
 
@@ -83,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("--test-fraction", type=float, default=0.2)
     inspect.add_argument("--max-memory-mb", type=int, default=2048)
     inspect.add_argument("--max-seconds", type=int, default=3600)
+    inspect.add_argument("--place", type=Path, help="a file that names the entry being read")
     return parser
 
 

@@ -19,6 +19,10 @@ _SIGNATURES = (
     (b"BM", "BMP"),
 )
 _ORIENTATION = 0x0112
+_SCAN = b"\xff\xda"
+MOST_SCANS = 500
+"""Of a progressive JPEG, which has ten or so. Each scan passes over all pixels, however few bytes
+it has, so that a megabyte of them would take hours; libjpeg-turbo's own fuzzers stop here too."""
 _GREY_MODES = ("1", "L", "LA", "La")
 
 
@@ -45,6 +49,9 @@ def read_header(data: bytes, max_pixels: int) -> Header:
         width, height = image.size
         if width * height > max_pixels:
             raise BrokenImage(f"has {width} x {height} pixels; at most {max_pixels} are allowed")
+        # Within a scan's data FF is always followed by 00, so this finds markers alone.
+        if image.format == "JPEG" and data.count(_SCAN) > MOST_SCANS:
+            raise BrokenImage(f"has more than the {MOST_SCANS} scans allowed")
         if _orientation(image) >= 5:  # those that turn by 90 degrees
             width, height = height, width
         return Header(width, height, _is_grey(image))

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from dcpi_core.datasets.archive.place import Place
 from dcpi_core.datasets.archive.refusal import refuse
+from dcpi_core.spec.errors import ArchiveError
 
 
 @dataclass(frozen=True)
@@ -37,28 +39,38 @@ DEFAULT_LIMITS = Limits()
 class Meter:
     """Counts entries and decompressed bytes of one pass over an archive."""
 
-    def __init__(self, limits: Limits, archive_bytes: int) -> None:
+    def __init__(self, limits: Limits, archive_bytes: int, place: Place) -> None:
         self._limits = limits
+        self._place = place
         self._entries = 0
         self._bytes = 0
         self._ratio_bytes = max(limits.ratio_from_bytes, limits.ratio * archive_bytes)
 
-    def add_entry(self) -> None:
+    def enter(self, name: str) -> None:
         """Count one file or folder."""
+        self._place.enter(name)
         self._entries += 1
         if self._entries > self._limits.entries:
-            raise refuse(f"the archive has more than {self._limits.entries} entries")
+            raise self.beyond(f"the archive has more than {self._limits.entries} entries")
+
+    def leave(self) -> None:
+        """The entry has been read."""
+        self._place.leave()
 
     def add_bytes(self, count: int) -> None:
         """Count bytes that came out of decompression."""
         self._bytes += count
         if self._bytes > self._limits.total_bytes:
-            raise refuse(
+            raise self.beyond(
                 f"the archive unpacks to more than {self._limits.total_bytes} bytes, "
                 "the largest allowed"
             )
         if self._bytes > self._ratio_bytes:
-            raise refuse(
+            raise self.beyond(
                 f"the archive unpacks to more than {self._limits.ratio} times its own size, "
                 "the largest ratio allowed"
             )
+
+    def beyond(self, message: str) -> ArchiveError:
+        """The refusal of what has been read up to here."""
+        return refuse(f"{message}; reached {self._place}")

@@ -14,6 +14,7 @@ from typing import IO, Protocol, Self
 
 from dcpi_core.datasets.archive.limits import Limits, Meter
 from dcpi_core.datasets.archive.names import Parts, split_name
+from dcpi_core.datasets.archive.place import Place
 from dcpi_core.datasets.archive.refusal import quote, refuse
 from dcpi_core.spec.errors import ArchiveError
 
@@ -41,17 +42,23 @@ class Member:
         return "/".join(self.parts)
 
 
-def members(path: Path, limits: Limits) -> Iterator[Member]:
+def members(path: Path, limits: Limits, place: Place | None = None) -> Iterator[Member]:
     """Every entry in the order of the archive, the root folder left out.
+
+    Args:
+        path: the archive.
+        limits: what is refused as too large.
+        place: told of every entry, before its data is read and when the next one is asked for.
 
     Raises:
         ArchiveError: not an archive, damaged, encrypted, beyond the limits, or an entry is neither
             a plain file nor a folder, or its name is unsafe.
     """
+    place = place or Place()
     with path.open("rb") as file:
         start = file.read(8)
         file.seek(0)
-        meter = Meter(limits, path.stat().st_size)
+        meter = Meter(limits, path.stat().st_size, place)
         read = _zip_members if start.startswith(b"PK") else _tar_members
         try:
             yield from read(file, limits, meter)
@@ -60,13 +67,14 @@ def members(path: Path, limits: Limits) -> Iterator[Member]:
         # Damaged archives make the readers raise almost anything: struct, index and recursion
         # errors besides their own. Only the readers run in this block.
         except Exception as error:
-            raise refuse(f"the archive is damaged: {str(error) or type(error).__name__}") from error
+            what = str(error) or type(error).__name__
+            raise refuse(f"the archive is damaged {place}: {what}") from error
 
 
 def _zip_members(file: IO[bytes], limits: Limits, meter: Meter) -> Iterator[Member]:
-    with zipfile.ZipFile(file) as archive:
+    with _open_zip(file) as archive:
         for info in archive.infolist():
-            meter.add_entry()
+            meter.enter(info.orig_filename)
             # zipfile itself cuts the name at a NUL and turns backslashes; the original tells.
             parts = split_name(info.orig_filename)
             _check_zip_entry(info)
@@ -77,6 +85,15 @@ def _zip_members(file: IO[bytes], limits: Limits, meter: Meter) -> Iterator[Memb
                     data = _read_bounded(stream, info.orig_filename, limits, meter)
             if parts:
                 yield Member(parts, data)
+            meter.leave()
+
+
+def _open_zip(file: IO[bytes]) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(file)
+    except UnicodeDecodeError as error:
+        split_name(error.object.decode("utf-8", "surrogateescape"))  # says which name it is
+        raise
 
 
 def _check_zip_entry(info: zipfile.ZipInfo) -> None:
@@ -101,11 +118,12 @@ def _tar_members(file: IO[bytes], limits: Limits, meter: Meter) -> Iterator[Memb
         while info := tar.next():
             # tarfile remembers every entry; with two million of them that is gigabytes.
             tar.members.clear()  # type: ignore[attr-defined]
-            meter.add_entry()
+            meter.enter(info.name)
             parts = split_name(info.name)
             data = None if info.isdir() else _read_tar_entry(tar, info, stream, limits)
             if parts:
                 yield Member(parts, data)
+            meter.leave()
             stream.make_room(HEADER_BYTES)
         _check_end(tar, stream)
 
@@ -177,7 +195,7 @@ class _MeteredStream(io.RawIOBase):
         self._meter.add_bytes(len(data))
         self._room -= len(data)
         if self._room < 0:
-            raise refuse(f"the archive has a header of more than {HEADER_BYTES} bytes")
+            raise self._meter.beyond(f"the archive has a header of more than {HEADER_BYTES} bytes")
         return data
 
 

@@ -1,7 +1,10 @@
 """Names inside an archive: refused when they climb out or deceive, sorted by what they are for."""
 
 import re
+import unicodedata
+from collections.abc import Iterator
 from pathlib import PurePosixPath
+from urllib.parse import unquote
 
 from dcpi_core.datasets.archive.refusal import quote, refuse
 
@@ -60,6 +63,19 @@ def _problem(raw: str) -> str | None:
         return "is an absolute path"
     if "\\" in raw:
         return "has a backslash"
-    if ".." in raw.split("/"):
+    if any(".." in re.split(r"[/\\]", reading) for reading in _readings(raw)):
         return "climbs out of its folder"
     return None
+
+
+def _readings(raw: str) -> Iterator[str]:
+    """The name as it is, and as a careless reader might decode it.
+
+    We never do, nor is a name ever a path here; but names of classes travel on in bundles, to be
+    unpacked by programs that may.
+    """
+    yield raw
+    for _ in range(2):  # '%252e' is '%2e' is '.'
+        raw = unquote(raw)
+        yield raw
+    yield unicodedata.normalize("NFKC", raw)  # full-width dots and slashes, among others

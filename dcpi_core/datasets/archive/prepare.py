@@ -2,7 +2,7 @@
 
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Literal
@@ -13,7 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 from dcpi_core.datasets.archive.decode import BrokenImage, decode
 from dcpi_core.datasets.archive.layout import Layout, Preparation, arrange
 from dcpi_core.datasets.archive.limits import DEFAULT_LIMITS, Limits
-from dcpi_core.datasets.archive.members import members
+from dcpi_core.datasets.archive.members import Member, members
+from dcpi_core.datasets.archive.place import Place
 from dcpi_core.datasets.archive.refusal import Problems, quote, refuse
 from dcpi_core.datasets.archive.survey import Contents, survey
 from dcpi_core.datasets.canonical import CanonicalWriter
@@ -37,6 +38,7 @@ def inspect_archive(  # noqa: PLR0913  the settings of one command, each with it
     test_fraction: float = 0.2,
     limits: Limits = DEFAULT_LIMITS,
     progress: Progress | None = None,
+    place: Place | None = None,
 ) -> DatasetFacts:
     """Check the archive at ``path`` and write its images to ``out_path``.
 
@@ -52,6 +54,7 @@ def inspect_archive(  # noqa: PLR0913  the settings of one command, each with it
         test_fraction: share of each class to hold out where there is no test/ folder.
         limits: what is refused as too large.
         progress: told now and then how far decoding is.
+        place: told of every entry that is being read.
 
     Raises:
         ArchiveError: the archive cannot be used; names the entry and what is allowed.
@@ -59,14 +62,14 @@ def inspect_archive(  # noqa: PLR0913  the settings of one command, each with it
     """
     how = _checked(name, {"seed": seed, "image_size": image_size, "test_fraction": test_fraction})
     with _quiet_decoders():
-        contents = survey(path, limits)
+        contents = survey(path, limits, place)
         layout = arrange(contents, how, limits)
         draft = _draft(name, contents, layout, how)
         _check_decoded_bytes(draft, limits)
         with _replacing(out_path) as file:
             writer = CanonicalWriter(file, draft, layout.labels, how.model_dump())
             decoder = _Decoder(writer, layout, draft.channels, how.image_size)
-            decoder.run(path, limits, progress or _ignore)
+            decoder.run(members(path, limits, place), progress or _ignore)
             return writer.finish()
 
 
@@ -82,13 +85,13 @@ class _Decoder:
         self._image_size = image_size
         self._problems = Problems()
 
-    def run(self, path: Path, limits: Limits, progress: Progress) -> None:
+    def run(self, found: Iterable[Member], progress: Progress) -> None:
         done = 0
-        for member in members(path, limits):
-            place = self._places.get(member.name)
-            if place is None or member.data is None:
+        for member in found:
+            target = self._places.get(member.name)
+            if target is None or member.data is None:
                 continue
-            self._store(member.name, member.data, *place)
+            self._store(member.name, member.data, *target)
             done += 1
             if done % PROGRESS_EVERY == 0:
                 progress(done, len(self._places))

@@ -5,7 +5,9 @@ import signal
 from pathlib import Path
 from types import FrameType
 
-GRACE_SECONDS = 5
+GRACE_SECONDS = 2
+"""Between the signal that Python turns into OutOfTime and the kernel's kill, which ends a decoder
+that does not return to Python."""
 
 
 class OutOfTime(BaseException):

@@ -9,6 +9,7 @@ from dcpi_core.datasets.archive.decode import BrokenImage, Header, read_header
 from dcpi_core.datasets.archive.limits import Limits
 from dcpi_core.datasets.archive.members import Member, members
 from dcpi_core.datasets.archive.names import Parts
+from dcpi_core.datasets.archive.place import Place
 from dcpi_core.datasets.archive.refusal import Problems, quote, refuse
 
 Size = tuple[int, int]
@@ -61,7 +62,7 @@ class Contents:
         )
 
 
-def survey(path: Path, limits: Limits) -> Contents:
+def survey(path: Path, limits: Limits, place: Place | None = None) -> Contents:
     """Read every entry and the header of every image.
 
     Raises:
@@ -70,7 +71,7 @@ def survey(path: Path, limits: Limits) -> Contents:
     """
     contents = Contents()
     problems = Problems()
-    for member in members(path, limits):
+    for member in members(path, limits, place):
         if names.is_leftover(member.parts):
             continue
         if member.data is None:

@@ -29,6 +29,13 @@ def test_jpeg_is_close(make):
     assert np.abs(decoded.astype(int) - pixels.transpose(2, 0, 1)).max() < 4
 
 
+def test_progressive_jpegs_are_read_as_any_other(make):
+    pixels = np.full((16, 16, 3), (200, 100, 50), dtype=np.uint8)
+    data = make.encode(pixels, "JPEG", quality=95, progressive=True)
+    assert read_header(data, PIXELS).width == 16
+    assert np.abs(decode(data, 3, None).astype(int) - pixels.transpose(2, 0, 1)).max() < 4
+
+
 def test_grey_stays_grey_and_widens_to_colour(make):
     pixels = make.pixels(0, 5, 7, channels=1)
     for kind in ("PNG", "BMP", "GIF"):

@@ -41,6 +41,13 @@ class TestEveryKind:
             path.write_bytes(data[:length])
             assert "damaged" in refusal(path)
 
+    def test_damage_is_said_of_an_entry(self, make, path, kind):
+        """Half of the last file is missing, or its directory at the end is."""
+        data = make.archive(path, kind, FILES).read_bytes()
+        path.write_bytes(data[: len(data) // 2])
+        places = ("at entry 'b/3.png'", "after entry", "before its first entry")
+        assert any(place in refusal(path) for place in places)
+
     def test_unsafe_names(self, make, path, kind):
         for name in ("../x.png", "/x.png", "a\\x.png", "C:/x.png"):
             assert repr(name) in refusal(make.archive(path, kind, {name: b""}))

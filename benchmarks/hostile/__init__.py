@@ -1,0 +1,1 @@
+"""Hostile uploads: ten thousand damaged archives, the full-sized bombs, and what the API pays."""
