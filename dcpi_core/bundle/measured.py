@@ -4,7 +4,14 @@ from statistics import fmean
 
 from dcpi_core.bundle.markdown import plain
 from dcpi_core.spec.manifest import Manifest
-from dcpi_core.spec.report import Arm, GradientAlignment, LabelStatistics, Report, Selection
+from dcpi_core.spec.report import (
+    Arm,
+    GradientAlignment,
+    LabelStatistics,
+    Report,
+    Score,
+    Selection,
+)
 
 LISTED_IMAGES = 50
 """Chosen images that the card lists; the report has them all."""
@@ -16,6 +23,7 @@ def measured_sections(manifest: Manifest, report: Report) -> list[str]:
     """Everything that was measured, section by section; those without content are left out."""
     return [
         "## Accuracy\n\n" + _accuracy(report),
+        *_scores(report),
         "## Classes and calibration\n\n" + _classes(manifest, report),
         *_selection(manifest, report),
         *_labels(report),
@@ -57,6 +65,27 @@ def _differences(report: Report) -> str:
     count = report.differences[0].n
     head = f"Paired differences, mean and standard error over {count} seeds; docs/protocols.md of "
     return "\n\n" + head + "DCPI says what each arm is:\n\n" + "\n".join(lines)
+
+
+def _scores(report: Report) -> list[str]:
+    """Scores over several arms; no section in reports from before there were any."""
+    if not report.scores:
+        return []
+    rows = [
+        f"| {found.name} | {found.network} | {found.reason or _score_figures(found)} |"
+        for found in report.scores
+    ]
+    note = (
+        "\n\nOn accuracies in [0, 1], run by run; mean and standard error. pi_gain, ior, ior_pi "
+        "and hlr are differences; lrs and ars go from 0 to 1, 0.269 being no better than random. "
+        "docs/protocols.md of DCPI defines each."
+    )
+    return ["## Scores\n\n| score | network | value |\n|---|---|---|\n" + "\n".join(rows) + note]
+
+
+def _score_figures(found: Score) -> str:
+    error = "" if found.standard_error is None else f" ± {found.standard_error:.4f}"
+    return f"{found.mean:.4f}{error}"
 
 
 def _classes(manifest: Manifest, report: Report) -> str:

@@ -70,6 +70,10 @@ PAIRS: tuple[tuple[str, str, str], ...] = (
     ("privileged", "permuted", "what it is worth that labels belong to their class"),
     ("noise", "assigned", "what moving the labels at random does"),
     ("privileged", "noise", "learning the labels against moving them at random as far"),
+    ("base", "full", "what the images alone lose against all training images"),
+    ("privileged", "full", "what the whole set loses against all training images"),
+    ("privileged", "other_view", "the protocol against its other augmentation"),
+    ("other_view", "random_other_view", "what the set is worth under the other augmentation"),
 )
 """Which arm is compared with which, and what the difference tells."""
 

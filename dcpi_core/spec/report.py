@@ -87,6 +87,26 @@ class Difference(Record):
         )
 
 
+ScoreName = Literal["pi_gain", "ior", "ior_pi", "hlr", "lrs", "ars"]
+
+
+class Score(Record):
+    """A number that sums up several arms; ``docs/protocols.md`` defines each.
+
+    Attributes:
+        runs: its value for each run; empty where an arm is missing.
+        mean: of these.
+        reason: why there is none.
+    """
+
+    name: ScoreName
+    network: str
+    runs: tuple[float, ...] = ()
+    mean: float | None = None
+    standard_error: float | None = None
+    reason: str = ""
+
+
 class ByteCount(Record):
     """Bytes of the training data by part, as stored."""
 
@@ -227,6 +247,7 @@ class Report(Record):
     num_test: int
     arms: tuple[Arm, ...]
     differences: tuple[Difference, ...]
+    scores: tuple[Score, ...] = ()
     bytes: ByteCount
     seconds: dict[str, float]
     cost: Cost | None = None
