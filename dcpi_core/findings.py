@@ -40,7 +40,7 @@ def report_of(
         scores=scores(arms),
         bytes=stored_bytes(memory.shipped),
         seconds={name: round(value, 3) for name, value in memory.seconds.items()},
-        cost=cost_of(memory),
+        cost=cost_of(memory, arms),
         metrics=dict(memory.metrics),
         label_statistics=tuple(LabelStatistics(**each) for each in memory.label_statistics),
         gradient_alignment=tuple(GradientAlignment(**each) for each in memory.gradient_alignment),

@@ -334,11 +334,12 @@ class _Job:
         trial = Trial(network, arm.recipe, seeds_of(self.spec)[repeat])
         condensed = arm.training_set(repeat)
         known = Measurements(self.place.assets)
-        key = key_of(trial, condensed, self.source, self.runtime.device.type, threads)
+        often = self.spec.evaluation.test_every
+        key = key_of(trial, condensed, self.source, self.runtime.device.type, threads, often)
         found = known.find(key)
         if found is not None:
             return found, True
-        found = measure(trial, condensed, self.source, self.runtime, self._on_student_step)
+        found = measure(trial, condensed, self.source, self.runtime, self._on_student_step, often)
         known.keep(key, found)
         return found, False
 

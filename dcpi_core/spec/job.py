@@ -75,6 +75,14 @@ class EvaluationOptions(Options):
         description="epochs of the control full; default: as many as on the condensed set",
         exclude_if=_says_nothing,
     )
+    test_every: int = Field(
+        0,
+        ge=0,
+        le=5000,
+        description="also test each student after every so many epochs and tell its best accuracy, "
+        "as some publications do, beside that after the last epoch; 0: no",
+        exclude_if=_says_nothing,
+    )
     gradient_alignment: bool = Field(
         False,
         description="also compare gradients on the set, with and without its labels, with those "
@@ -162,6 +170,7 @@ class EvaluationSpec(Record):
     controls: tuple[Control, ...] = ()
     gradient_alignment: bool = False
     full_epochs: int | None = Field(None, exclude_if=_says_nothing)
+    test_every: int = Field(0, exclude_if=_says_nothing)
 
 
 class JobSpec(Record):
