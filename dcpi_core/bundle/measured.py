@@ -3,6 +3,7 @@
 from statistics import fmean
 
 from dcpi_core.bundle.markdown import plain
+from dcpi_core.bundle.matrix import matrix_section
 from dcpi_core.spec.manifest import Manifest
 from dcpi_core.spec.report import (
     Arm,
@@ -23,6 +24,7 @@ def measured_sections(manifest: Manifest, report: Report) -> list[str]:
     """Everything that was measured, section by section; those without content are left out."""
     return [
         "## Accuracy\n\n" + _accuracy(report),
+        *matrix_section(report),
         *_scores(report),
         "## Classes and calibration\n\n" + _classes(manifest, report),
         *_selection(manifest, report),

@@ -216,3 +216,9 @@ def test_what_nobody_asked_for_is_not_in_the_spec_and_its_digest():
     assert asked.model_dump(mode="json")["evaluation"]["full_epochs"] == 3
     assert asked.digest() != plain.digest()
     assert JobSpec.model_validate_json(asked.model_dump_json()) == asked
+
+
+def test_one_job_asks_for_the_whole_cross_architecture_matrix():
+    students = ("ConvNetD3", "LeNet", "MLP", "AlexNet", "VGG11", "ResNet18")
+    spec = resolved(options={"evaluation": {"networks": students}})
+    assert spec.evaluation.networks == students

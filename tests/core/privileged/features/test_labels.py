@@ -93,7 +93,9 @@ def test_attention_compares_pooled_maps(images, targets, kind, axes, shape, pool
     torch.testing.assert_close(objective(network, images, targets, [labels]), expected)
 
 
-@pytest.mark.parametrize("name", ["ConvNetD3", "ConvNetD4", "LeNet", "MLP", "AlexNet", "ResNet18"])
+@pytest.mark.parametrize(
+    "name", ["ConvNetD3", "ConvNetD4", "LeNet", "MLP", "AlexNet", "VGG11", "ResNet18"]
+)
 @pytest.mark.parametrize(
     ("kind", "shape"),
     [
