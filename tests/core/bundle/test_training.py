@@ -46,7 +46,7 @@ def small_bundle(tmp_path_factory, blobs, facts, spec, report):
     g = torch.Generator().manual_seed(2)
     features = FeatureLabels(
         torch.rand(12, 128, 4, 4, generator=g),
-        LabelSettings(regression_weight=0.5, task_weight=0.1),
+        LabelSettings(regression_weight=0.5, task_weight=0.1, channel_weight=0.2),
     )
     soft = 0.8 * torch.eye(4)[labels] + 0.05
     condensed = CondensedSet(
