@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from dcpi_core.bundle import load
     from dcpi_core.evaluation.measure import accuracy as evaluate
+    from dcpi_core.methods.coreset import select
     from dcpi_core.pipeline import Workplace
     from dcpi_core.pipeline import run as condense
     from dcpi_core.spec.job import JobRequest
@@ -30,6 +31,7 @@ __all__ = [
     "fit",
     "load",
     "resolve",
+    "select",
 ]
 
 _HOMES = {
@@ -40,6 +42,7 @@ _HOMES = {
     "fit": ("dcpi_core.training", "fit"),
     "load": ("dcpi_core.bundle", "load"),
     "resolve": ("dcpi_core.spec.resolve", "resolve"),
+    "select": ("dcpi_core.methods.coreset", "select"),
 }
 
 

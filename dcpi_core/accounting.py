@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from dcpi_core.compute import Runtime, Stopwatch, peak_memory
 from dcpi_core.memory import Memory
 from dcpi_core.prepared import TrainingPlan
 from dcpi_core.spec.progress import Phase
-from dcpi_core.spec.report import Cost
+from dcpi_core.spec.report import Arm, Cost
 
 CONDENSING = (Phase.PREPARE, Phase.BASE, Phase.PRIVILEGED)
 """The phases that make the shipped set."""
@@ -53,8 +54,23 @@ def full_epoch_seconds(timings: Sequence[Timing], num_images: int) -> float | No
     return sum(timing.seconds for timing in timings) / sum(epochs) if epochs else None
 
 
-def cost_of(memory: Memory) -> Cost:
-    """The cost section of the report of a finished job."""
+def break_even(making: float, arms: Sequence[Arm]) -> float | None:
+    """Trainings on the shipped set, in place of all images, that save the seconds of making it.
+
+    By the mean times of the report's first student; None without the arm ``full``, without its
+    times, or if it was no slower.
+    """
+    own = [arm for arm in arms if arm.network == arms[0].network]
+    times = {arm.name: fmean(arm.seconds) for arm in own if arm.seconds}
+    shipped = "privileged" if any(arm.name == "privileged" for arm in own) else "base"
+    if "full" not in times or shipped not in times:
+        return None
+    saved = times["full"] - times[shipped]
+    return making / saved if saved > 0 else None
+
+
+def cost_of(memory: Memory, arms: Sequence[Arm] = ()) -> Cost:
+    """The cost section of the report of a finished job with these arms."""
     epoch = memory.full_epoch_seconds
     making = sum(memory.seconds.get(phase.value, 0.0) for phase in CONDENSING)
     return Cost(
@@ -63,4 +79,5 @@ def cost_of(memory: Memory) -> Cost:
         peak_device_memory_bytes=memory.peaks.get("device"),
         full_epoch_seconds=epoch,
         full_epochs=making / epoch if epoch else None,
+        break_even_students=break_even(making, arms),
     )

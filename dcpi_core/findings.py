@@ -8,6 +8,7 @@ from dcpi_core.compute import Runtime
 from dcpi_core.evaluation.arms import ArmPlan
 from dcpi_core.evaluation.measure import Measurement
 from dcpi_core.evaluation.reporting import build_arm, differences, environment, seeds_of
+from dcpi_core.evaluation.scores import scores
 from dcpi_core.evaluation.selection import notes_on
 from dcpi_core.memory import Memory
 from dcpi_core.spec.job import JobSpec
@@ -36,9 +37,10 @@ def report_of(
         num_test=spec.dataset.num_test,
         arms=tuple(arms),
         differences=differences(arms),
+        scores=scores(arms),
         bytes=stored_bytes(memory.shipped),
         seconds={name: round(value, 3) for name, value in memory.seconds.items()},
-        cost=cost_of(memory),
+        cost=cost_of(memory, arms),
         metrics=dict(memory.metrics),
         label_statistics=tuple(LabelStatistics(**each) for each in memory.label_statistics),
         gradient_alignment=tuple(GradientAlignment(**each) for each in memory.gradient_alignment),

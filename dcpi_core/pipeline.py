@@ -26,7 +26,7 @@ from dcpi_core.evaluation.controls import ControlPlan, plan_controls, plan_makin
 from dcpi_core.evaluation.gradient_alignment import gradient_alignment
 from dcpi_core.evaluation.label_statistics import job_statistics
 from dcpi_core.evaluation.measure import Measurement, Trial, measure
-from dcpi_core.evaluation.protocols import recipe_of
+from dcpi_core.evaluation.protocols import Recipes, recipe_of
 from dcpi_core.evaluation.remembered import Measurements, key_of
 from dcpi_core.evaluation.reporting import seeds_of
 from dcpi_core.evaluation.selection import describe_selection, neighbour_images
@@ -303,6 +303,7 @@ class _Job:
                 learned=self.label_steps > 0,
                 types=self.types,
                 controls=self.control_plan,
+                recipes=Recipes.of(self.spec),
                 ctx=self.ctx,
             )
         )
@@ -330,14 +331,15 @@ class _Job:
     def _measure(self, unit: tuple[ArmPlan, str, int], threads: int) -> tuple[Measurement, bool]:
         """One student, and whether it had been measured before."""
         arm, network, repeat = unit
-        trial = Trial(network, recipe_of(self.spec), seeds_of(self.spec)[repeat])
+        trial = Trial(network, arm.recipe, seeds_of(self.spec)[repeat])
         condensed = arm.training_set(repeat)
         known = Measurements(self.place.assets)
-        key = key_of(trial, condensed, self.source, self.runtime.device.type, threads)
+        often = self.spec.evaluation.test_every
+        key = key_of(trial, condensed, self.source, self.runtime.device.type, threads, often)
         found = known.find(key)
         if found is not None:
             return found, True
-        found = measure(trial, condensed, self.source, self.runtime, self._on_student_step)
+        found = measure(trial, condensed, self.source, self.runtime, self._on_student_step, often)
         known.keep(key, found)
         return found, False
 

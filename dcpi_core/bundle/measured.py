@@ -3,8 +3,16 @@
 from statistics import fmean
 
 from dcpi_core.bundle.markdown import plain
+from dcpi_core.bundle.matrix import matrix_section
 from dcpi_core.spec.manifest import Manifest
-from dcpi_core.spec.report import Arm, GradientAlignment, LabelStatistics, Report, Selection
+from dcpi_core.spec.report import (
+    Arm,
+    GradientAlignment,
+    LabelStatistics,
+    Report,
+    Score,
+    Selection,
+)
 
 LISTED_IMAGES = 50
 """Chosen images that the card lists; the report has them all."""
@@ -16,6 +24,8 @@ def measured_sections(manifest: Manifest, report: Report) -> list[str]:
     """Everything that was measured, section by section; those without content are left out."""
     return [
         "## Accuracy\n\n" + _accuracy(report),
+        *matrix_section(report),
+        *_scores(report),
         "## Classes and calibration\n\n" + _classes(manifest, report),
         *_selection(manifest, report),
         *_labels(report),
@@ -33,7 +43,23 @@ def _accuracy(report: Report) -> str:
         f"`{report.protocol}`, {report.epochs} epochs; std is the sample standard deviation; arms "
         "share their seeds, run by run."
     )
-    return head + rule + rows + note + _differences(report)
+    return head + rule + rows + note + _best_epochs(report) + _differences(report)
+
+
+def _best_epochs(report: Report) -> str:
+    """Best-epoch accuracies, apart from the table so that nobody takes one for the other."""
+    lines = [
+        f"- {plain(arm.title)} ({arm.network}): {100 * fmean(arm.best_epoch_runs):.2f}"
+        for arm in report.arms
+        if arm.best_epoch_runs
+    ]
+    if not lines:
+        return ""
+    head = (
+        "\n\nBest epoch, chosen by test accuracy (%): for comparison with publications that report "
+        "it, optimistic, and used nowhere else.\n\n"
+    )
+    return head + "\n".join(lines)
 
 
 def _arm_row(arm: Arm) -> str:
@@ -57,6 +83,27 @@ def _differences(report: Report) -> str:
     count = report.differences[0].n
     head = f"Paired differences, mean and standard error over {count} seeds; docs/protocols.md of "
     return "\n\n" + head + "DCPI says what each arm is:\n\n" + "\n".join(lines)
+
+
+def _scores(report: Report) -> list[str]:
+    """Scores over several arms; no section in reports from before there were any."""
+    if not report.scores:
+        return []
+    rows = [
+        f"| {found.name} | {found.network} | {found.reason or _score_figures(found)} |"
+        for found in report.scores
+    ]
+    note = (
+        "\n\nOn accuracies in [0, 1], run by run; mean and standard error. pi_gain, ior, ior_pi "
+        "and hlr are differences; lrs and ars go from 0 to 1, 0.269 being no better than random. "
+        "docs/protocols.md of DCPI defines each."
+    )
+    return ["## Scores\n\n| score | network | value |\n|---|---|---|\n" + "\n".join(rows) + note]
+
+
+def _score_figures(found: Score) -> str:
+    error = "" if found.standard_error is None else f" ± {found.standard_error:.4f}"
+    return f"{found.mean:.4f}{error}"
 
 
 def _classes(manifest: Manifest, report: Report) -> str:
@@ -197,5 +244,10 @@ def _cost(report: Report) -> list[str]:
         text += (
             f" Making the set took as long as {cost.full_epochs:,.1f} epochs of training on all "
             f"the training data ({cost.full_epoch_seconds:,.2f} s each)."
+        )
+    if cost.break_even_students is not None:
+        text += (
+            f" {cost.break_even_students:,.1f} trainings on it in place of as many on all training "
+            "images save that time."
         )
     return ["## Cost\n\n" + text]

@@ -41,6 +41,9 @@ BARS: dict[str, Colour] = {
     "random_privileged": (142, 192, 180),
     "permuted": (142, 192, 180),
     "noise": (142, 192, 180),
+    "full": (70, 74, 82),
+    "other_view": (142, 192, 180),
+    "random_other_view": (214, 218, 225),
 }
 
 

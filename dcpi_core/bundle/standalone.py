@@ -99,7 +99,7 @@ def build(network: dict[str, Any]) -> ConvNet:
 def objective(
     network: ConvNet, batch: dict[str, Tensor], privileged: dict[str, dict[str, Any]]
 ) -> Tensor:
-    """W * CE(logits, y) + lambda * MSE(features, f*) + beta * CE(classify(f*), y)."""
+    """W * CE(logits, y) + lambda * MSE(features, f*) + beta * CE(classify(f*), y) + channels."""
     maps = network.maps(batch["images"])
     target = batch["soft.probabilities"] if "soft" in privileged else batch["labels"]
     own = F.cross_entropy(network.classify(maps[-1]), target, reduction="none")
@@ -115,6 +115,10 @@ def objective(
         if settings["task_weight"]:
             logits = network.classify(values, layer)
             loss = loss + settings["task_weight"] * F.cross_entropy(logits, batch["labels"])
+        if settings.get("channel_weight"):
+            if found.shape[1] == 1:  # a single channel is read over its pixels
+                found, values = found.flatten(1), values.flatten(1)
+            loss = loss + settings["channel_weight"] * F.cross_entropy(found, values.softmax(1))
     return loss
 
 

@@ -1,4 +1,4 @@
-"""``dcpi train``, ``verify`` and ``test-data``: work with a bundle that is already there."""
+"""``dcpi train`` and ``test-data``: work with a bundle that is already there."""
 
 from pathlib import Path
 from typing import Annotated
@@ -43,46 +43,29 @@ def train(
 ) -> None:
     """Train students on a bundle, test them, and compare with the bundle's report."""
     from dcpi_core.bundle import load
+    from dcpi_core.evaluation.verification import retrain
 
     loaded = load(bundle)
     name = network or loaded.manifest.recipe.network.name
     origin = sources.Origin(archive, image_size, data_root, cache)
     split = sources.read_test(origin, loaded.spec.dataset, test)
-    first, count = loaded.report.seeds[0], repeats or len(loaded.report.seeds)
-    runs: list[float] = []
+    seeds = _seeds(loaded.report.seeds, repeats)
     with screen.PhaseBars(quiet=as_json) as bars:
-        for number in range(count):
-            bars.show("train", number, count, f"{name}, seed {first + number}")
-            student = loaded.build_network(name, seed=first + number)
-            loaded.fit(student, seed=first + number, device=device)
-            runs.append(loaded.evaluate(student, split, device))
-        bars.show("train", count, count)
+        runs = retrain(loaded, split, seeds, network, device, bars.student)
     size = loaded.manifest.budget.bytes.total
     rows = rows_of(loaded.report)
-    rows.append(Row("measured", "this bundle, trained now", name, tuple(runs), size))
+    rows.append(Row("measured", "this bundle, trained now", name, runs, size))
     if as_json:
-        screen.print_json(
-            {"network": name, "seeds": [first + i for i in range(count)], "runs": runs}
-        )
+        screen.print_json({"network": name, "seeds": seeds, "runs": runs})
     else:
         screen.out().print(accuracy_table(rows, loaded.manifest.name))
 
 
-def verify(bundle: BundlePath, as_json: asking.AsJson = False) -> None:
-    """Check every file, digest, shape and value of a bundle; exit status 1 if one is wrong."""
-    from dcpi_core.bundle import verify as checks_of
-
-    checks = checks_of(bundle)
-    passed = all(check.passed for check in checks)
-    if as_json:
-        screen.print_json({"passed": passed, "checks": [vars(check) for check in checks]})
-    else:
-        for check in checks:
-            mark, style = ("ok  ", "green") if check.passed else ("FAIL", "bold red")
-            screen.out().print(mark, style=style, end=" ")
-            screen.out().print(f"{check.name}: {check.detail}", markup=False)
-    if not passed:
-        raise typer.Exit(1)
+def _seeds(reported: tuple[int, ...], repeats: int | None) -> tuple[int, ...]:
+    """The report's seeds, so that runs can be compared one by one; then the numbers after them."""
+    missing = max(0, (repeats or 0) - len(reported))
+    further = range(max(reported) + 1, max(reported) + 1 + missing)
+    return (*reported, *further)[:repeats]
 
 
 def export_test(

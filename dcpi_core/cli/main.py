@@ -9,7 +9,15 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from dcpi_core.cli import bundles, controlling, estimating, offline, remote, serving
+from dcpi_core.cli import (
+    bundles,
+    controlling,
+    estimating,
+    offline,
+    remote,
+    serving,
+    verifying,
+)
 from dcpi_core.cli.screen import print_error
 from dcpi_core.spec.errors import DcpiError
 
@@ -35,7 +43,7 @@ app = typer.Typer(
 app.command("condense")(offline.condense)
 app.command("estimate")(estimating.estimate)
 app.command("train")(bundles.train)
-app.command("verify")(bundles.verify)
+app.command("verify")(verifying.verify)
 app.command("test-data")(bundles.export_test)
 app.command("submit")(remote.submit)
 app.command("pull")(remote.pull)

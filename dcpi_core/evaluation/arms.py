@@ -1,20 +1,24 @@
 """The arms of a report: the training sets that are measured side by side with the same seeds."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dcpi_core.bundle.tensors import stored_bytes
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.context import Context
 from dcpi_core.evaluation.controls import (
     ControlPlan,
+    all_images,
     moved_at_random,
     permuted,
     random_images,
     with_assigned_labels,
 )
+from dcpi_core.evaluation.protocols import Recipes
 from dcpi_core.privileged.base import AnyPrivilegedType
+from dcpi_core.spec.controls import image_bytes
 from dcpi_core.spec.report import ArmName
+from dcpi_core.training import Recipe
 
 TrainingSet = Callable[[int], CondensedSet]
 """What the student of a repeat trains on."""
@@ -22,13 +26,14 @@ TrainingSet = Callable[[int], CondensedSet]
 
 @dataclass(frozen=True)
 class ArmPlan:
-    """A training set to measure, and what it weighs as a bundle would store it."""
+    """A training set to measure, what it weighs as a bundle would store it, and how it is used."""
 
     name: ArmName
     title: str
     num_images: int
     train_bytes: int
     training_set: TrainingSet
+    recipe: Recipe
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ class Ingredients:
         learned: whether the shipped labels differ from the assigned ones.
         types: the privileged types, which label random images too.
         controls: the controls that apply.
+        recipes: how students are trained.
     """
 
     base_method: str
@@ -49,43 +55,54 @@ class Ingredients:
     learned: bool
     types: Sequence[AnyPrivilegedType]
     controls: ControlPlan
+    recipes: Recipes
     ctx: Context
 
 
 def plan_arms(given: Ingredients) -> list[ArmPlan]:
     """The arms of a job, in the order the report shows them."""
     base, sets = given.base_method, given.sets
-    arms = [_random(given), _fixed("base", base, sets["base"])]
+    arms = [_random(given), _fixed("base", base, sets["base"], given)]
     if "tuned" in sets:
-        arms.append(_fixed("tuned", f"{base}, images tuned", sets["tuned"]))
+        arms.append(_fixed("tuned", f"{base}, images tuned", sets["tuned"], given))
     if given.learned:
         assigned = sets["assigned"]
-        arms.append(_fixed("assigned", f"{base} + assigned {_kinds(assigned)}", assigned))
+        arms.append(_fixed("assigned", f"{base} + assigned {_kinds(assigned)}", assigned, given))
     if "enriched" in sets:
-        shipped = sets["enriched"]
-        arms.append(_fixed("privileged", f"{base} + {_kinds(shipped)}", shipped))
+        arms.append(_shipped(given))
     return arms + [_CONTROLS[name](given) for name in given.controls.names]
 
 
-def _fixed(name: ArmName, title: str, condensed: CondensedSet) -> ArmPlan:
+def _fixed(name: ArmName, title: str, condensed: CondensedSet, given: Ingredients) -> ArmPlan:
     size = stored_bytes(condensed).total
-    return ArmPlan(name, title, len(condensed), size, lambda _: condensed)
+    return ArmPlan(name, title, len(condensed), size, lambda _: condensed, given.recipes.own)
 
 
 def _random(given: Ingredients) -> ArmPlan:
     base, ctx = given.sets["base"], given.ctx
     size = stored_bytes(base).total
-    return ArmPlan("random", "random images", len(base), size, lambda n: random_images(n, ctx))
+
+    def training_set(repeat: int) -> CondensedSet:
+        return random_images(repeat, ctx)
+
+    return ArmPlan("random", "random images", len(base), size, training_set, given.recipes.own)
+
+
+def _shipped(given: Ingredients) -> ArmPlan:
+    if "enriched" not in given.sets:
+        return _fixed("base", given.base_method, given.sets["base"], given)
+    shipped = given.sets["enriched"]
+    return _fixed("privileged", f"{given.base_method} + {_kinds(shipped)}", shipped, given)
 
 
 def _equal_bytes(given: Ingredients) -> ArmPlan:
     title = f"{given.base_method}, equal bytes: {given.controls.images_per_class} per class"
-    return _fixed("equal_bytes", title, given.sets["equal_bytes"])
+    return _fixed("equal_bytes", title, given.sets["equal_bytes"], given)
 
 
 def _equal_steps(given: Ingredients) -> ArmPlan:
     title = f"{given.base_method}, {given.controls.further_steps:,} further steps"
-    return _fixed("equal_steps", title, given.sets["equal_steps"])
+    return _fixed("equal_steps", title, given.sets["equal_steps"], given)
 
 
 def _random_privileged(given: Ingredients) -> ArmPlan:
@@ -94,14 +111,19 @@ def _random_privileged(given: Ingredients) -> ArmPlan:
     def training_set(repeat: int) -> CondensedSet:
         return with_assigned_labels(random_images(repeat, ctx), types, ctx)
 
-    title = f"random images + {_kinds(shipped)}"
-    size = stored_bytes(shipped).total
-    return ArmPlan("random_privileged", title, len(shipped), size, training_set)
+    return ArmPlan(
+        "random_privileged",
+        f"random images + {_kinds(shipped)}",
+        len(shipped),
+        stored_bytes(shipped).total,
+        training_set,
+        given.recipes.own,
+    )
 
 
 def _permuted(given: Ingredients) -> ArmPlan:
     found = permuted(given.sets["enriched"], given.ctx.images_per_class)
-    return _fixed("permuted", f"{given.base_method} + permuted {_kinds(found)}", found)
+    return _fixed("permuted", f"{given.base_method} + permuted {_kinds(found)}", found, given)
 
 
 def _noise(given: Ingredients) -> ArmPlan:
@@ -110,8 +132,42 @@ def _noise(given: Ingredients) -> ArmPlan:
     def training_set(repeat: int) -> CondensedSet:
         return moved_at_random(shipped, assigned, ctx.streams.generator("noise_arm", repeat))
 
-    title = f"{given.base_method} + noise on {_kinds(shipped)}"
-    return ArmPlan("noise", title, len(shipped), stored_bytes(shipped).total, training_set)
+    return ArmPlan(
+        "noise",
+        f"{given.base_method} + noise on {_kinds(shipped)}",
+        len(shipped),
+        stored_bytes(shipped).total,
+        training_set,
+        given.recipes.own,
+    )
+
+
+def _full(given: Ingredients) -> ArmPlan:
+    ctx, recipe = given.ctx, given.recipes.full
+    count = len(ctx.train)
+    # Made when it is trained on and not before: it is the one set that is large.
+    return ArmPlan(
+        "full",
+        f"all training images, {recipe.epochs:,} epochs",
+        count,
+        count * image_bytes(ctx.facts),
+        lambda _: all_images(ctx),
+        recipe,
+    )
+
+
+def _other_view(given: Ingredients) -> ArmPlan:
+    return _viewed("other_view", _shipped(given), given)
+
+
+def _random_other_view(given: Ingredients) -> ArmPlan:
+    return _viewed("random_other_view", _random(given), given)
+
+
+def _viewed(name: ArmName, arm: ArmPlan, given: Ingredients) -> ArmPlan:
+    recipe = given.recipes.other_view
+    title = f"{arm.title}, augmentation {recipe.augmentation}"
+    return replace(arm, name=name, title=title, recipe=recipe)
 
 
 _CONTROLS: dict[str, Callable[[Ingredients], ArmPlan]] = {
@@ -120,6 +176,9 @@ _CONTROLS: dict[str, Callable[[Ingredients], ArmPlan]] = {
     "random_privileged": _random_privileged,
     "permuted": _permuted,
     "noise": _noise,
+    "full": _full,
+    "other_view": _other_view,
+    "random_other_view": _random_other_view,
 }
 
 

@@ -17,7 +17,7 @@ from dcpi_core.condensed import CondensedSet, PrivilegedLabels
 from dcpi_core.context import Context
 from dcpi_core.methods.base import AnyMethod
 from dcpi_core.privileged.base import AnyPrivilegedType
-from dcpi_core.spec.controls import images_per_class_in, iterates
+from dcpi_core.spec.controls import APPLY_TO_ANY_SET, images_per_class_in, iterates
 from dcpi_core.spec.job import Control, JobSpec
 from dcpi_core.spec.rules import chooses_freely
 
@@ -63,6 +63,8 @@ def _why_not(
     name: Control, spec: JobSpec, sets: Mapping[str, CondensedSet], label_steps: int
 ) -> str | None:
     """Why a control makes no sense here; None if it does."""
+    if name in APPLY_TO_ANY_SET:
+        return None
     if "enriched" not in sets:
         return "the set has no privileged labels"
     shipped, own = sets["enriched"], spec.images_per_class
@@ -131,6 +133,14 @@ def random_images(repeat: int, ctx: Context) -> CondensedSet:
         picked.append(members[torch.randperm(len(members), generator=draw)[: ctx.images_per_class]])
     index = torch.cat(picked)
     return CondensedSet(ctx.normalised(index).cpu(), ctx.train.labels[index])
+
+
+def all_images(ctx: Context) -> CondensedSet:
+    """The whole training split as a set to train on, float32: images in its order."""
+    everything = torch.arange(len(ctx.train))
+    return CondensedSet(
+        torch.cat([part.cpu() for part in ctx.batches(everything)]), ctx.train.labels
+    )
 
 
 def with_assigned_labels(

@@ -8,6 +8,7 @@ import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from dcpi_core import __version__
 from dcpi_core.bundle.tensors import SOURCE_INDICES, to_tensors
@@ -43,22 +44,30 @@ class Measurements:
 
 
 def key_of(
-    trial: Trial, condensed: CondensedSet, source: ImageDataset, device: str, threads: int
+    trial: Trial,
+    condensed: CondensedSet,
+    source: ImageDataset,
+    device: str,
+    threads: int,
+    test_every: int = 0,
 ) -> str:
     """Digest of everything that decides what a student gets right.
 
     Args:
         device: kind of device. ``threads`` of a CPU count, too: their number decides in what
             order floating-point sums are taken.
+        test_every: how often the student is tested along its training, if it is.
     """
     tensors, settings = to_tensors(condensed)
-    determined_by = {
+    determined_by: dict[str, Any] = {
         "version": __version__,
         "trial": asdict(trial),
         "data": source.facts.fingerprint,
         "labels": settings,
         "where": [device, threads],
     }
+    if test_every:
+        determined_by["test_every"] = test_every
     digest = hashlib.sha256(json.dumps(determined_by, sort_keys=True).encode())
     for name in sorted(tensors.keys() - {SOURCE_INDICES}):
         values = tensors[name]

@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Sequence
 from statistics import fmean
+from typing import TypeVar
 
 import torch
 
@@ -14,6 +15,7 @@ from dcpi_core.rng import Streams
 from dcpi_core.spec.job import JobSpec
 from dcpi_core.spec.report import Arm, Difference, Environment
 
+T = TypeVar("T")
 Matrix = tuple[tuple[int, ...], ...]
 
 
@@ -40,7 +42,16 @@ def build_arm(plan: ArmPlan, network: str, found: Sequence[Measurement]) -> Arm:
         worst_class_runs=tuple(min(m.per_class) for m in found),
         calibration_errors=tuple(m.calibration_error for m in found),
         confusion=_summed([m.confusion for m in found if m.confusion is not None]),
+        seconds=_complete([m.seconds for m in found]),
+        best_epoch_runs=_complete([m.best_accuracy for m in found]),
+        best_epochs=_complete([m.best_epoch for m in found]),
     )
+
+
+def _complete(values: Sequence[T | None]) -> tuple[T, ...]:
+    """All of them, or none if one is missing."""
+    there = tuple(value for value in values if value is not None)
+    return there if len(there) == len(values) else ()
 
 
 def _summed(matrices: Sequence[Matrix]) -> Matrix | None:
@@ -70,6 +81,10 @@ PAIRS: tuple[tuple[str, str, str], ...] = (
     ("privileged", "permuted", "what it is worth that labels belong to their class"),
     ("noise", "assigned", "what moving the labels at random does"),
     ("privileged", "noise", "learning the labels against moving them at random as far"),
+    ("base", "full", "what the images alone lose against all training images"),
+    ("privileged", "full", "what the whole set loses against all training images"),
+    ("privileged", "other_view", "the protocol against its other augmentation"),
+    ("other_view", "random_other_view", "what the set is worth under the other augmentation"),
 )
 """Which arm is compared with which, and what the difference tells."""
 

@@ -63,6 +63,28 @@ def contrast(features: Tensor, target: Tensor, labels: Tensor, temperature: floa
     return F.cross_entropy(similarity, torch.arange(len(labels), device=labels.device))
 
 
+def channel_cross_entropy(features: Tensor, target: Tensor) -> Tensor:
+    """Cross entropy between channels of two maps, each read as logits at temperature 1.
+
+    At every pixel the softmax over the target's channels says which should be strong; a map with
+    a single channel is read over its pixels instead. Adding a constant to a pixel changes nothing.
+
+    Args:
+        features: (B, F, h, w) of the student.
+        target: feature labels of the same shape.
+
+    Returns:
+        Scalar, mean over batch and pixels; at least the target's entropy, reached when equal.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    _require_same_shape("channel_cross_entropy", features, target)
+    if features.shape[1] == 1:
+        features, target = features.flatten(1), target.flatten(1)
+    return F.cross_entropy(features, target.softmax(1))
+
+
 def _require_same_shape(what: str, a: Tensor, b: Tensor) -> None:
     if a.shape != b.shape:
         raise ValueError(f"{what}: shapes {tuple(a.shape)} and {tuple(b.shape)} differ")

@@ -60,9 +60,14 @@ class CatalogEntry(Record):
     aliases: tuple[Name, ...] = Field((), description="other names under which to ask for it")
 
     def option_defaults(self) -> dict[str, Any]:
-        """Every option with its default."""
+        """Every option with its default.
+
+        One that is none unless it is given is left out: a spec that does not ask for it keeps the
+        digest that it had before there was such an option.
+        """
         properties: dict[str, Any] = self.options_schema.get("properties", {})
-        return {key: value["default"] for key, value in properties.items() if "default" in value}
+        defaults = {name: own.get("default") for name, own in properties.items()}
+        return {name: value for name, value in defaults.items() if value is not None}
 
     def preset_names(self) -> list[str]:
         """Presets that a user can ask for."""

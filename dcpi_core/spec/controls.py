@@ -1,10 +1,13 @@
 """How large the controls of a report are, from a spec alone. No torch."""
 
 from dcpi_core.spec.dataset import DatasetFacts
-from dcpi_core.spec.job import Component
+from dcpi_core.spec.job import Component, Control
 
 HARD_LABEL_BYTES = 8
 STORED_PIXEL_BYTES = 4
+
+APPLY_TO_ANY_SET: frozenset[Control] = frozenset({"full", "other_view", "random_other_view"})
+"""Controls that ask nothing about labels, so that a set without any can have them."""
 
 
 def image_bytes(facts: DatasetFacts) -> int:

@@ -14,7 +14,13 @@ from pydantic import Field, WithJsonSchema
 
 from dcpi_core.spec.base import Record
 from dcpi_core.spec.catalog import Catalog, load_catalog
-from dcpi_core.spec.controls import images_per_class_in, iterates, label_steps, updates_of
+from dcpi_core.spec.controls import (
+    APPLY_TO_ANY_SET,
+    images_per_class_in,
+    iterates,
+    label_steps,
+    updates_of,
+)
 from dcpi_core.spec.job import Component, JobSpec
 from dcpi_core.spec.rules import chooses_freely, facts_at_size, is_weighted, tunes_images
 
@@ -210,10 +216,19 @@ def _control_images(spec: JobSpec, total_bytes: int) -> dict[str, int]:
         "permuted": not replacing and not chooses_freely(spec.base_method),
         "noise": learned,
     }
-    found: dict[str, int] = {name: count for name in spec.evaluation.controls if applies[name]}
+    found: dict[str, int] = {
+        name: count
+        for name in spec.evaluation.controls
+        if name in APPLY_TO_ANY_SET or (spec.privileged and applies[name])
+    }
     if "equal_bytes" in found:
         found["equal_bytes"] = per_class * spec.dataset.num_classes
-    return found if spec.privileged else {}
+    if "full" in found:
+        own = spec.evaluation.epochs
+        passes = (spec.evaluation.full_epochs or own) + 1
+        # As many images as give the same work in the epochs of the others.
+        found["full"] = spec.dataset.num_train * passes // (own + 1)
+    return found
 
 
 def _images_seen(controls: Mapping[str, int], spec: JobSpec) -> list[int]:

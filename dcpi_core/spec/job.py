@@ -14,13 +14,27 @@ FORMAT: Final = "dcpi-job/1"
 NO_PRIVILEGED = "none"
 MAX_DEADLINE_SECONDS: Final = 30 * 24 * 3600
 
-Control = Literal["equal_bytes", "equal_steps", "random_privileged", "permuted", "noise"]
+Control = Literal[
+    "equal_bytes",
+    "equal_steps",
+    "random_privileged",
+    "permuted",
+    "noise",
+    "full",
+    "other_view",
+    "random_other_view",
+]
 """A comparison that a sceptic would ask for; docs/protocols.md describes each."""
 
 Ratio = Annotated[float, Field(strict=True)]
 """A number, not true or false."""
 
 Text = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]
+
+
+def _says_nothing(value: object) -> bool:
+    """Whether a field may be left out of a spec, whose digest is then that of older specs."""
+    return not value
 
 
 class EvaluationOptions(Options):
@@ -50,7 +64,24 @@ class EvaluationOptions(Options):
         "many images as fit in the bytes of the shipped set; equal_steps: the base method with as "
         "many further steps as the labels got; random_privileged: random images with assigned "
         "labels; permuted: labels exchanged between classes; noise: assigned labels moved at "
-        "random as far as learning moved them. One that does not apply is left out with a note",
+        "random as far as learning moved them; full: all training images; other_view and "
+        "random_other_view: the shipped set and random images, augmented if the protocol does not "
+        "augment, and as they are if it does. One that does not apply is left out with a note",
+    )
+    full_epochs: int | None = Field(
+        None,
+        ge=1,
+        le=5000,
+        description="epochs of the control full; default: as many as on the condensed set",
+        exclude_if=_says_nothing,
+    )
+    test_every: int = Field(
+        0,
+        ge=0,
+        le=5000,
+        description="also test each student after every so many epochs and tell its best accuracy, "
+        "as some publications do, beside that after the last epoch; 0: no",
+        exclude_if=_says_nothing,
     )
     gradient_alignment: bool = Field(
         False,
@@ -138,6 +169,8 @@ class EvaluationSpec(Record):
     epochs: int
     controls: tuple[Control, ...] = ()
     gradient_alignment: bool = False
+    full_epochs: int | None = Field(None, exclude_if=_says_nothing)
+    test_every: int = Field(0, exclude_if=_says_nothing)
 
 
 class JobSpec(Record):

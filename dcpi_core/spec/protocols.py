@@ -25,6 +25,13 @@ def augmentation_of(protocol: Protocol, dataset: str) -> Augmentation:
     return _AUGMENTATIONS[protocol]
 
 
+def other_view_of(protocol: Protocol, dataset: str) -> Augmentation:
+    """The augmentation that a set is also judged under: none, or that of DSA beside none."""
+    if _AUGMENTATIONS[protocol] == "none":
+        return augmentation_of("dsa", dataset)
+    return "none"
+
+
 def default_epochs(protocol: Protocol) -> int:
     """Epochs of a protocol, as published, unless a job asks for another number."""
     return _EPOCHS[protocol]

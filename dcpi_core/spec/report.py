@@ -30,6 +30,12 @@ class Arm(Record):
         calibration_errors: expected calibration error (15 bins) of each run.
         confusion: test images by true class (row) and predicted class (column), summed over the
             runs; none for more than 20 classes.
+        seconds: wall seconds of each student's training, as measured when it was trained; empty
+            where one was trained before they were measured.
+        best_epoch_runs: highest test accuracy of each run along its training, for comparison with
+            publications that report it: it is chosen by test data, and no other number of the
+            report is. Empty unless the job asked for it.
+        best_epochs: the epochs, counted from 1, after which these were first reached.
     """
 
     name: ArmName
@@ -43,6 +49,9 @@ class Arm(Record):
     worst_class_runs: tuple[float, ...] = ()
     calibration_errors: tuple[float, ...] = ()
     confusion: tuple[tuple[int, ...], ...] | None = None
+    seconds: tuple[float, ...] = ()
+    best_epoch_runs: tuple[float, ...] = ()
+    best_epochs: tuple[int, ...] = ()
 
     @property
     def n(self) -> int:
@@ -85,6 +94,26 @@ class Difference(Record):
             n=len(deltas),
             tells=tells,
         )
+
+
+ScoreName = Literal["pi_gain", "ior", "ior_pi", "hlr", "lrs", "ars"]
+
+
+class Score(Record):
+    """A number that sums up several arms; ``docs/protocols.md`` defines each.
+
+    Attributes:
+        runs: its value for each run; empty where an arm is missing.
+        mean: of these.
+        reason: why there is none.
+    """
+
+    name: ScoreName
+    network: str
+    runs: tuple[float, ...] = ()
+    mean: float | None = None
+    standard_error: float | None = None
+    reason: str = ""
 
 
 class ByteCount(Record):
@@ -196,6 +225,9 @@ class Cost(Record):
         full_epochs: epochs on the whole training data that take as long as this condensed set
             took to make, evaluation and controls not counted. Training on the whole data for
             longer than that is what the set saves, for every network trained on it.
+        break_even_students: trainings on this set, each in place of one on all training images,
+            after which the time that the set took to make has been saved; none without the control
+            ``full``, or if that was no slower.
     """
 
     device_seconds: dict[str, float]
@@ -203,6 +235,7 @@ class Cost(Record):
     peak_device_memory_bytes: int | None
     full_epoch_seconds: float | None
     full_epochs: float | None
+    break_even_students: float | None = None
 
 
 class Environment(Record):
@@ -227,6 +260,7 @@ class Report(Record):
     num_test: int
     arms: tuple[Arm, ...]
     differences: tuple[Difference, ...]
+    scores: tuple[Score, ...] = ()
     bytes: ByteCount
     seconds: dict[str, float]
     cost: Cost | None = None

@@ -9,6 +9,7 @@ from dcpi_core.compute import Runtime
 from dcpi_core.memory import Memory
 from dcpi_core.prepared import TrainingPlan
 from dcpi_core.spec.progress import Phase
+from dcpi_core.spec.report import Arm
 
 IMAGES = 600  # three steps of 256 in an epoch
 
@@ -34,6 +35,40 @@ def test_only_what_makes_the_set_counts_as_making_it():
     assert cost.full_epochs == pytest.approx(20)
     assert cost.peak_memory_bytes == 7
     assert cost_of(Memory(seconds=seconds)).full_epochs is None
+
+
+def arm(name, *seconds, network="ConvNetD2"):
+    return Arm(
+        name=name,
+        title=name,
+        network=network,
+        num_images=1,
+        train_bytes=1,
+        runs=(0.5,) * len(seconds),
+        per_class=(0.5,),
+        seconds=seconds,
+    )
+
+
+class TestBreakEven:
+    """A set that took ten seconds to make, and students that need one second instead of three."""
+
+    memory = Memory(seconds={"base": 6.0, "privileged": 4.0})
+    arms = (arm("base", 9.0, 9.0), arm("privileged", 0.5, 1.5), arm("full", 2.0, 4.0))
+
+    def test_it_is_the_time_of_making_over_the_time_saved(self):
+        assert cost_of(self.memory, self.arms).break_even_students == pytest.approx(5)
+
+    def test_of_the_first_student_alone(self):
+        other = (arm("privileged", 0.0, network="MLP"), arm("full", 100.0, network="MLP"))
+        assert cost_of(self.memory, self.arms + other).break_even_students == pytest.approx(5)
+
+    def test_what_is_no_slower_or_was_not_measured_is_never_made_up_for(self):
+        slow = (arm("base", 3.0), arm("full", 3.0))
+        assert cost_of(self.memory, slow).break_even_students is None
+        assert cost_of(self.memory, self.arms[:2]).break_even_students is None
+        assert cost_of(self.memory, (arm("base", 3.0),)).break_even_students is None
+        assert cost_of(self.memory).break_even_students is None
 
 
 def test_seconds_go_to_the_phase_they_were_spent_in():

@@ -2,6 +2,7 @@
 
 import json
 import runpy
+from statistics import fmean
 
 import pytest
 import torch
@@ -390,6 +391,43 @@ def test_weights_of_a_rule_are_shipped_and_trained_with(tmp_path):
     wanted = float((losses * condensed.weights).mean())
     assert found == pytest.approx(wanted)
     assert wanted != pytest.approx(float(losses.mean()), rel=1e-6)
+
+
+def test_everything_a_report_can_be_asked_for(tmp_path):
+    """All images, other views, best epochs and a second student, in one small job."""
+    evaluation = {
+        "repeats": 2,
+        "epochs": 3,
+        "full_epochs": 2,
+        "test_every": 1,
+        "networks": ["ConvNetD2", "MLP"],
+        "controls": ["full", "other_view", "random_other_view"],
+    }
+    directory = pipeline.run(job("soft", evaluation=evaluation), place(tmp_path), device="cpu")
+    assert all(check.passed for check in bundle.verify(directory))
+    report = bundle.load(directory).report
+    for network in ("ConvNetD2", "MLP"):
+        full, base = (report.arm(name, network) for name in ("full", "base"))
+        assert full.num_images == load("digits").facts.num_train
+        assert full.title == "all training images, 2 epochs"
+        assert full.mean > base.mean
+        found = {score.name: score for score in report.scores if score.network == network}
+        assert found["hlr"].mean == pytest.approx(full.mean - base.mean)
+        assert 0 < found["lrs"].mean < 1
+        assert 0 < found["ars"].mean < 1
+        assert found["ior_pi"].reason.endswith("the control random_privileged")
+    for arm in report.arms:
+        assert all(best >= last for best, last in zip(arm.best_epoch_runs, arm.runs, strict=True))
+        assert all(1 <= epoch <= 4 for epoch in arm.best_epochs)
+        assert len(arm.seconds) == 2
+    cost = report.cost
+    saved = fmean(report.arm("full").seconds) - fmean(report.arm("privileged").seconds)
+    making = sum(report.seconds[phase] for phase in ("prepare", "base", "privileged"))
+    assert cost.break_even_students == pytest.approx(making / saved, rel=0.01)
+    card = (directory / "README.md").read_text()
+    assert "## Scores" in card
+    assert "| lrs | MLP | 0." in card
+    assert "Best epoch, chosen by test accuracy" in card
 
 
 def test_a_checkpoint_of_another_job_is_refused(finished):

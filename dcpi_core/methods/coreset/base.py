@@ -1,8 +1,9 @@
 """Coreset selection: one rule picks images; everything else is shared here."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -12,6 +13,7 @@ from dcpi_core.condensed import CondensedSet
 from dcpi_core.context import Context, Metrics
 from dcpi_core.ops.validation_gain import Validation
 from dcpi_core.prepared import TrainingPlan
+from dcpi_core.rng import Streams
 from dcpi_core.signals import Signals, Space
 from dcpi_core.spec.base import Options
 
@@ -60,6 +62,13 @@ class SimilarityOptions(ProxyOptions):
     )
 
 
+class Group(NamedTuple):
+    """Positions of images, ascending, that are chosen among, and how many are taken."""
+
+    members: Tensor
+    wanted: int
+
+
 @dataclass
 class SelectionState:
     """Positions in the training split picked so far: in the order picked, class after class."""
@@ -93,6 +102,27 @@ class Coreset(ABC):
         depend on its size, so they are no property of a prefix.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no weights")
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the images are to count as the rule weighs them."""
+        return isinstance(self.options, WeightedOptions) and self.options.weighted
+
+    def weights(self, signals: Signals, groups: Sequence[Group], picked: Tensor) -> Tensor:
+        """(k,) how much each pick counts: mean one, so that the learning rate keeps its meaning.
+
+        Args:
+            signals: of all n images.
+            groups: those that were chosen among.
+            picked: (k,) positions, group after group.
+        """
+        found, start = [], 0
+        for members, count in groups:
+            own = torch.searchsorted(members, picked[start : start + count])
+            found.append(self.weigh(signals.at(members), own).double())
+            start += count
+        weights = torch.cat(found)
+        return (weights / weights.mean()).float()
 
     def needs(self, ctx: Context) -> list[TrainingPlan]:
         if not isinstance(self.options, ProxyOptions):
@@ -130,24 +160,18 @@ class Coreset(ABC):
             weights=weights,
         )
 
-    def _group(self, number: int, ctx: Context) -> tuple[Tensor, int]:
-        """The images, ascending, that step ``number`` chooses among, and how many it takes."""
+    def _group(self, number: int, ctx: Context) -> Group:
+        """What step ``number`` chooses among."""
         if self.options.balance == "class":
-            return ctx.train.of_class(number), ctx.images_per_class
-        return torch.arange(len(ctx.train)), ctx.images_per_class * ctx.facts.num_classes
+            return Group(ctx.train.of_class(number), ctx.images_per_class)
+        everything = torch.arange(len(ctx.train))
+        return Group(everything, ctx.images_per_class * ctx.facts.num_classes)
 
     def _weights(self, state: SelectionState, ctx: Context) -> Tensor | None:
-        """(n,) with mean one, so that the learning rate keeps its meaning; None unless wanted."""
-        if not (isinstance(self.options, WeightedOptions) and self.options.weighted):
+        if not self.weighted:
             return None
-        found, start = [], 0
-        for number in range(self.total_steps(ctx)):
-            members, count = self._group(number, ctx)
-            picked = torch.searchsorted(members, state.picked[start : start + count])
-            found.append(self.weigh(self._signals(ctx).at(members), picked).double())
-            start += count
-        weights = torch.cat(found)
-        return (weights / weights.mean()).float()
+        groups = [self._group(number, ctx) for number in range(self.total_steps(ctx))]
+        return self.weights(self._signals(ctx), groups, state.picked)
 
     def _signals(self, ctx: Context) -> Signals:
         """Of the whole training split; kept between the steps, each of which needs a part."""
@@ -157,7 +181,9 @@ class Coreset(ABC):
         key = plans[0].digest(ctx.facts.fingerprint)
         if key not in self._known:
             found = ctx.signals(plans[0])
-            self._known = {key: with_validation(found, ctx) if self.uses_validation else found}
+            if self.uses_validation:
+                found = with_validation(found, ctx.facts.num_classes, ctx.streams)
+            self._known = {key: found}
         return self._known[key]
 
 
@@ -172,22 +198,22 @@ class ScoreRule(Coreset):
         return torch.argsort(self.score(signals), descending=True, stable=True)[:count]
 
 
-def with_validation(signals: Signals, ctx: Context) -> Signals:
+def with_validation(signals: Signals, num_classes: int, streams: Streams) -> Signals:
     """The signals with images to validate on: those held out, or all where none can be spared."""
-    held_out = hold_out(ctx)
+    held_out = hold_out(signals.labels, num_classes, streams)
     chosen = held_out if bool(held_out.any()) else torch.ones_like(held_out)
     there = signals.at(chosen.nonzero().squeeze(1))
     validation = Validation(there.logits, there.labels, there.inputs)
     return replace(signals, validation=validation, held_out=held_out)
 
 
-def hold_out(ctx: Context) -> Tensor:
-    """(N,) which training images are held out: a tenth of each class, drawn by the job's seed."""
-    mask = torch.zeros(len(ctx.train), dtype=torch.bool)
-    most = max(1, HELD_OUT_MOST // ctx.facts.num_classes)
-    for label in range(ctx.facts.num_classes):
-        members = ctx.train.of_class(label)
-        draw = ctx.streams.generator("validation", label)
+def hold_out(labels: Tensor, num_classes: int, streams: Streams) -> Tensor:
+    """(N,) which of the images with these labels are held out: a tenth of each class."""
+    mask = torch.zeros(len(labels), dtype=torch.bool)
+    most = max(1, HELD_OUT_MOST // num_classes)
+    for label in range(num_classes):
+        members = (labels == label).nonzero().squeeze(1)
+        draw = streams.generator("validation", label)
         order = torch.randperm(len(members), generator=draw)
         mask[members[order[: min(most, len(members) // HELD_OUT_SHARE)]]] = True
     return mask

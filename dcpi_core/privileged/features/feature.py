@@ -68,6 +68,13 @@ class FeatureOptions(TeacherOptions, LoopOptions):
     contrast_weight: float = Field(
         0.0, ge=0, le=1e4, description="InfoNCE between features and labels, in the student's loss"
     )
+    channel_weight: float | None = Field(
+        None,
+        ge=0,
+        le=1e4,
+        description="cross entropy between the channels of features and labels, each read as "
+        "logits, in the student's loss; default: no such term",
+    )
     labels_per_image: int = Field(1, ge=1, le=16, description="N, each from a teacher of its own")
     combine: Literal["mean", "random"] = Field(
         "mean", description="N labels are averaged, or kept and one is drawn for each use"
@@ -261,6 +268,7 @@ class Feature:
             regression_weight=options.regression_weight,
             task_weight=options.task_weight if self.labels.form == "map" else 0.0,
             contrast_weight=options.contrast_weight,
+            channel_weight=options.channel_weight,
             teacher=state.teacher,
         )
         return self.labels(as_stored(found.contiguous().cpu(), options.storage), settings)

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from dcpi_core.condensed import PrivilegedLabels, StudentOutput
 from dcpi_core.networks import Layer, Network
-from dcpi_core.ops.losses import contrast, feature_error
+from dcpi_core.ops.losses import channel_cross_entropy, contrast, feature_error
 from dcpi_core.ops.pooling import Form, Pooling, pool
 from dcpi_core.privileged.features.alignment import Alignment
 from dcpi_core.privileged.features.storage import Storage, restore, store
@@ -37,6 +37,7 @@ class LabelSettings:
     task_weight: float = 1.0
     contrast_weight: float = 0.0
     teacher: str = ""
+    channel_weight: float | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class FeatureLabels(PrivilegedLabels):
         return self.settings.contrast_weight > 0
 
     def loss(self, output: StudentOutput, labels: Tensor) -> Tensor:
-        """Lambda * MSE + beta * CE of the labels themselves + the contrast term.
+        """Lambda * MSE + beta * CE of the labels themselves + the terms beyond the paper's Eq. 5.
 
         Raises:
             InvalidInput: the student's features have another shape, and nothing aligns them.
@@ -83,6 +84,8 @@ class FeatureLabels(PrivilegedLabels):
             total = total + settings.task_weight * F.cross_entropy(logits, labels)
         if settings.contrast_weight:
             total = total + settings.contrast_weight * contrast(found, target, labels)
+        if settings.channel_weight:
+            total = total + settings.channel_weight * channel_cross_entropy(found, target)
         return total
 
     def batch(self, index: Tensor) -> Self:
@@ -113,13 +116,16 @@ class FeatureLabels(PrivilegedLabels):
         return [] if self.alignment is None else list(self.alignment.parameters())
 
     def stored(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        return store(self.values, self.settings.storage), {
-            name: getattr(self.settings, name) for name in LabelSettings.__dataclass_fields__
-        }
+        # What is None says nothing, and labels without it are stored as they always were.
+        own = {name: getattr(self.settings, name) for name in LabelSettings.__dataclass_fields__}
+        settings = {name: value for name, value in own.items() if value is not None}
+        return store(self.values, self.settings.storage), settings
 
     @classmethod
     def restore(cls, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Self:
-        own = {name: settings[name] for name in LabelSettings.__dataclass_fields__}
+        known = LabelSettings.__dataclass_fields__.keys() - {"channel_weight"}
+        own = {name: settings[name] for name in known}
+        own["channel_weight"] = settings.get("channel_weight")
         return cls(restore(tensors), LabelSettings(**own))
 
     def _readable(self, network: Network) -> bool:

@@ -115,8 +115,11 @@ def test_the_objectives_are_the_same(small_bundle):
     with torch.no_grad():
         for theirs, mine in zip(twin.parameters(), ours, strict=True):
             theirs.copy_(mine)
-    condensed = bundle.condensed
+    feature, soft = bundle.condensed.privileged
+    feature = replace(feature, settings=replace(feature.settings, channel_weight=0.2))
+    condensed = bundle.condensed.with_privileged(feature, soft)
     privileged = {part["type"]: part["settings"] for part in manifest["privileged"]}
+    privileged["feature"] |= {"channel_weight": 0.2}
     batch = {"images": condensed.images, "labels": condensed.labels}
     batch["feature.values"] = condensed.privileged[0].values
     batch["soft.probabilities"] = condensed.privileged[1].probabilities

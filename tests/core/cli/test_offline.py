@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import zipfile
 
@@ -95,6 +94,13 @@ class TestTrain:
         reported = load(out).report.arm("base").runs
         assert runs == pytest.approx(reported, abs=0.01)
 
+    def test_further_students_have_further_seeds(self, made, dcpi, cache):
+        options = ["--repeats", "3", "--network", "MLP", "--cache", cache, "--device", "cpu"]
+        found = json.loads(dcpi("train", made[0], *options, "--json").stdout)
+        (reported,) = load(made[0]).report.seeds
+        assert found["seeds"] == [reported, reported + 1, reported + 2]
+        assert len(found["runs"]) == 3
+
     def test_table_and_other_network(self, made, dcpi, cache):
         options = ["--network", "MLP", "--repeats", "2", "--cache", cache, "--device", "cpu"]
         done = dcpi("train", made[0], *options)
@@ -110,26 +116,6 @@ class TestTrain:
         done = dcpi("train", made[0], "--test", path)
         assert done.exit_code == 2
         assert "[355, 1, 8, 8]" in done.stderr
-
-
-class TestVerify:
-    def test_intact(self, made, dcpi):
-        done = dcpi("verify", made[0])
-        assert done.exit_code == 0
-        assert "ok   data.safetensors" in done.stdout
-
-    def test_damaged(self, made, dcpi, tmp_path):
-        copy = shutil.copytree(made[0], tmp_path / "copy")
-        (copy / "report.json").write_text("{}")
-        done = dcpi("verify", copy)
-        assert done.exit_code == 1
-        assert "FAIL report.json" in done.stdout
-        answer = json.loads(dcpi("verify", copy, "--json").stdout)
-        assert not answer["passed"]
-        assert {c["name"] for c in answer["checks"] if not c["passed"]} >= {"report.json"}
-
-    def test_nothing_there(self, dcpi, tmp_path):
-        assert dcpi("verify", tmp_path / "nowhere").exit_code == 1
 
 
 class TestTestData:

@@ -7,6 +7,7 @@ import torch
 
 from dcpi_core.bundle.tensors import stored_bytes
 from dcpi_core.condensed import CondensedSet
+from dcpi_core.datasets.base import normalise
 from dcpi_core.evaluation.arms import Ingredients, plan_arms
 from dcpi_core.evaluation.controls import (
     moved_at_random,
@@ -15,6 +16,7 @@ from dcpi_core.evaluation.controls import (
     random_images,
     with_assigned_labels,
 )
+from dcpi_core.evaluation.protocols import Recipes
 from dcpi_core.privileged.features.feature import Feature, FeatureOptions
 from dcpi_core.privileged.features.labels import FeatureLabels, LabelSettings
 from dcpi_core.privileged.soft import SoftLabels
@@ -23,6 +25,7 @@ from dcpi_core.spec.job import Component, EvaluationSpec, JobSpec
 from tests.core.problems import blobs, context
 
 ALL = ("equal_bytes", "equal_steps", "random_privileged", "permuted", "noise")
+ANY_SET = ("full", "other_view", "random_other_view")
 LABELS = torch.arange(3).repeat_interleave(2)
 
 
@@ -176,6 +179,11 @@ class TestWhichApply:
         assert [note.split()[1] for note in plan.notes] == list(ALL)
         assert all("no privileged labels" in note for note in plan.notes)
 
+    def test_but_those_that_ask_nothing_of_labels(self):
+        base = CondensedSet(torch.zeros(6, 3, 8, 8), LABELS)
+        plan = plan_controls(spec(ANY_SET), {"base": base}, 0)
+        assert (plan.names, plan.notes) == (ANY_SET, ())
+
     def test_a_class_that_limits_equal_bytes_is_told(self):
         plan = self.plan(torch.ones(6, 128, 16, 16))
         assert plan.images_per_class == 20
@@ -190,15 +198,16 @@ class TestArms:
         assigned = with_assigned_labels(base, kinds, ctx)
         moved = replace(assigned.privileged[0], values=assigned.privileged[0].values + 1)
         sets = {"base": base, "assigned": assigned, "enriched": assigned.with_privileged(moved)}
-        plan = plan_controls(spec(), sets, label_steps=4)
+        job = spec((*ALL, *ANY_SET))
+        plan = plan_controls(job, sets, label_steps=4)
         many = CondensedSet(torch.zeros(9, 3, 8, 8), LABELS.repeat(2)[:9])
         sets |= {"equal_steps": base, "equal_bytes": many}
-        given = Ingredients("dc", sets, learned=True, types=kinds, controls=plan, ctx=ctx)
+        given = Ingredients("dc", sets, True, kinds, plan, Recipes.of(job), ctx)
         return ctx, sets, {arm.name: arm for arm in plan_arms(given)}
 
     def test_random_images_with_labels_are_those_of_the_random_arm(self, tmp_path):
         ctx, _, arms = self.arms(tmp_path)
-        assert list(arms) == ["random", "base", "assigned", "privileged", *ALL]
+        assert list(arms) == ["random", "base", "assigned", "privileged", *ALL, *ANY_SET]
         for repeat in (0, 1):
             plain = arms["random"].training_set(repeat)
             found = arms["random_privileged"].training_set(repeat)
@@ -208,6 +217,21 @@ class TestArms:
             again = with_assigned_labels(random_images(repeat, ctx), kinds, ctx)
             assert torch.equal(found.privileged[0].values, again.privileged[0].values)
         assert not torch.equal(plain.images, arms["random"].training_set(0).images)
+
+    def test_all_images_are_the_source_as_students_are_tested_on_it(self, tmp_path):
+        ctx, _, arms = self.arms(tmp_path)
+        found = arms["full"].training_set(0)
+        assert torch.equal(found.images, normalise(ctx.train.images, ctx.facts))
+        assert torch.equal(found.labels, ctx.train.labels)
+
+    def test_the_other_view_differs_in_the_augmentation_alone(self, tmp_path):
+        _, _, arms = self.arms(tmp_path)
+        own = arms["privileged"].recipe
+        for name, twin in (("other_view", "privileged"), ("random_other_view", "random")):
+            assert arms[name].recipe == replace(own, augmentation="dsa")
+            found, plain = (arms[key].training_set(1) for key in (name, twin))
+            assert torch.equal(found.images, plain.images)
+            assert len(found.privileged) == len(plain.privileged)
 
     def test_bytes_are_those_that_each_would_be_stored_in(self, tmp_path):
         _, sets, arms = self.arms(tmp_path)
@@ -220,5 +244,6 @@ class TestArms:
             == stored_bytes(arms["random_privileged"].training_set(0)).total
         )
         assert sizes["equal_bytes"] == 9 * (plain // 6)
-        assert {arm.num_images for arm in arms.values()} == {6, 9}
+        assert sizes["full"] == 60 * (plain // 6)
+        assert {arm.num_images for arm in arms.values()} == {6, 9, 60}
         assert all(len(arm.training_set(0)) == arm.num_images for arm in arms.values())

@@ -64,8 +64,9 @@ def with_soft_labels(condensed: CondensedSet) -> CondensedSet:
         lambda found: found | {"source": blobs(noise=0.8)},
         lambda found: found | {"device": "cuda"},
         lambda found: found | {"threads": 2},
+        lambda found: found | {"test_every": 1},
     ],
-    ids=["seed", "network", "recipe", "images", "labels", "data", "device", "threads"],
+    ids=["seed", "network", "recipe", "images", "labels", "data", "device", "threads", "tests"],
 )
 def test_whatever_counts_changes_the_key(source, condensed, change):
     given = {"trial": TRIAL, "condensed": condensed, "source": source, "device": "cpu"}

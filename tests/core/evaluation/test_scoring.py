@@ -3,9 +3,11 @@
 import pytest
 import torch
 
+from dcpi_core.evaluation.arms import ArmPlan
 from dcpi_core.evaluation.measure import CONFUSION_CLASSES, Measurement, measurement_of
 from dcpi_core.evaluation.reporting import build_arm
 from dcpi_core.evaluation.scoring import confusion_matrix, expected_calibration_error
+from dcpi_core.training import Recipe
 
 LABELS = torch.tensor([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])
 
@@ -109,6 +111,4 @@ def test_an_arm_sums_confusion_and_finds_the_worst_class():
 
 
 def build_plan(name):
-    from dcpi_core.evaluation.arms import ArmPlan
-
-    return ArmPlan(name, name, 20, 300, lambda repeat: None)
+    return ArmPlan(name, name, 20, 300, lambda repeat: None, Recipe())

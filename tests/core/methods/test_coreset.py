@@ -1,8 +1,12 @@
 """What the shared part of all selection rules promises: groups, order, budget."""
 
+import re
+from typing import Any
+
 import pytest
 import torch
 
+from dcpi_core.methods.coreset import select as choose
 from dcpi_core.methods.coreset.base import CoresetOptions, ProxyOptions
 from dcpi_core.methods.coreset.forgetting import Forgetting
 from dcpi_core.methods.coreset.herding import Herding
@@ -10,6 +14,8 @@ from dcpi_core.methods.coreset.k_center import KCenter
 from dcpi_core.methods.coreset.random import Random
 from dcpi_core.registry import METHODS
 from dcpi_core.rng import Streams
+from dcpi_core.signals import Signals
+from dcpi_core.spec.errors import InvalidInput, UnknownName
 from tests.core.problems import CLASSES, blobs, context, signals_of
 
 DRAW = Streams(0).generator("unused")
@@ -53,7 +59,10 @@ def select(entry, ctx, balance):
     """The condensed set of a rule, made as the pipeline makes it."""
     small = {"proxy_epochs": 3, "proxy_min_steps": 0, "balance": balance}
     own = {name: value for name, value in small.items() if name in entry.options.model_fields}
-    method = entry.target(entry.options(**own))
+    return run(entry.target(entry.options(**own)), ctx)
+
+
+def run(method, ctx):
     state = method.init(ctx)
     for number in range(method.total_steps(ctx)):
         method.step(state, number, ctx)
@@ -75,6 +84,25 @@ class TestEveryRule:
         assert len(large.unique()) == 5 * CLASSES
         assert torch.equal(large[: 2 * CLASSES], small)
 
+    @pytest.mark.parametrize("balance", ["class", "free"])
+    def test_the_library_call_is_what_a_job_does(self, entry, source, assets, balance):
+        """Indices and weights, in order, from signals that were made before."""
+        weighted = {"weighted": True} if "weighted" in entry.options.model_fields else {}
+        small = {"proxy_epochs": 3, "proxy_min_steps": 0}
+        own = {name: value for name, value in small.items() if name in entry.options.model_fields}
+        ctx = context(source, assets, per_class=3, network="MLP")
+        method = entry.target(entry.options(balance=balance, **own, **weighted))
+        plans = method.needs(ctx)
+        signals = ctx.signals(plans[0]) if plans else Signals.of_labels(source.train.labels)
+        expected = run(method, ctx)
+        found = choose(signals, 3, entry.name, balance=balance, **weighted)
+        assert torch.equal(found.indices, expected.source_indices)
+        assert (found.weights is None) == (not weighted)
+        if weighted:
+            assert torch.equal(found.weights, expected.weights)
+        by_object = choose(signals, 3, entry.target(entry.options(balance=balance)))
+        assert torch.equal(by_object.indices, found.indices)
+
     def test_a_free_choice_of_everything_is_everything(self, entry, source, assets):
         assert sorted(self.chosen(entry, source, assets, 20, "free").tolist()) == list(range(60))
 
@@ -87,3 +115,46 @@ def test_a_free_choice_gives_each_class_what_the_rule_gives_it(tmp_path, source)
     assert counts.tolist() != [4] * CLASSES  # drawn with this seed; a balanced draw is rare
     assert torch.equal(found.images, ctx.normalised(found.source_indices))
     assert Random(CoresetOptions(balance="free")).total_steps(ctx) == 1
+
+
+class TestLibraryCall:
+    signals = Signals.of_labels(torch.tensor([0, 0, 0, 1, 1, 2, 2, 2]))
+
+    def test_the_seed_is_what_a_random_choice_depends_on(self):
+        first, again, other = (
+            choose(self.signals, 2, "random", seed=seed).indices for seed in (0, 0, 1)
+        )
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)
+        assert self.signals.labels[first].tolist() == [0, 0, 1, 1, 2, 2]
+
+    @pytest.mark.parametrize(
+        ("budget", "options", "message"),
+        [
+            (3, {}, r"budget must be 1 to 2 images per class, as many as the smallest class has"),
+            (0, {}, "budget must be 1 to 2 images per class"),
+            (3, {"balance": "free"}, "budget must be 1 to 2 images per class: 3"),
+            (1, {"balance": "none"}, "random: balance: .*'class' or 'free'"),
+            (1, {"ballance": "free"}, "random: ballance: .*; options: balance"),
+        ],
+    )
+    def test_what_cannot_be_had_is_told(self, budget, options, message):
+        with pytest.raises(InvalidInput, match=message):
+            choose(self.signals, budget, "random", **options)
+
+    def test_a_method_that_makes_images_is_no_rule(self):
+        with pytest.raises(UnknownName, match="unknown coreset rule 'dc'; available: craig, el2n"):
+            choose(self.signals, 1, "dc")
+
+    def test_a_rule_has_its_options_already(self):
+        with pytest.raises(InvalidInput, match="has its own already"):
+            choose(self.signals, 1, Random(CoresetOptions()), balance="free")
+
+    def test_the_example_of_the_docs(self, root, tmp_path, monkeypatch):
+        text = (root / "docs" / "coresets.md").read_text()
+        (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+        monkeypatch.chdir(tmp_path)
+        names: dict[str, Any] = {}
+        exec(compile(code, "docs/coresets.md", "exec"), names)
+        assert names["images"].shape == (50, 1, 8, 8)
+        assert len(names["chosen"].indices.unique()) == 50

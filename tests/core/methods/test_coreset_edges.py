@@ -138,16 +138,19 @@ def test_one_class_is_no_classification():
 
 
 class TestHeldOut:
+    def held_out(self, ctx):
+        return hold_out(ctx.train.labels, ctx.facts.num_classes, ctx.streams)
+
     def test_a_tenth_of_each_class(self, assets):
         known = facts(per_class=(40, 19, 9))
-        mask = hold_out(context(dataset(known), assets))
+        mask = self.held_out(context(dataset(known), assets))
         assert [int(part.sum()) for part in mask.split([40, 19, 9])] == [4, 1, 0]
 
     def test_small_classes_spare_none(self, assets):
-        assert not hold_out(context(dataset(facts()), assets)).any()
+        assert not self.held_out(context(dataset(facts()), assets)).any()
 
     def test_is_drawn_by_the_seed(self, assets):
         source = dataset(facts(per_class=(100, 100)))
-        first, again, other = (hold_out(context(source, assets, seed=s)) for s in (0, 0, 1))
+        first, again, other = (self.held_out(context(source, assets, seed=s)) for s in (0, 0, 1))
         assert torch.equal(first, again)
         assert not torch.equal(first, other)

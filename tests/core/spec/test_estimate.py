@@ -106,6 +106,11 @@ class TestControls:
         found = self.more("equal_steps", **LEARNED)
         assert found == pytest.approx(self.students(4) + self.synthesis(4))
 
+    def test_all_training_images_cost_their_number_with_labels_or_without(self):
+        assert self.more("full") == pytest.approx(self.students(200))
+        assert self.more("full", pi_type="none") == pytest.approx(self.students(200))
+        assert self.more("random_other_view", pi_type="none") == pytest.approx(self.students(4))
+
     def test_controls_that_do_not_apply_cost_nothing(self):
         for name in ("equal_steps", "noise"):
             assert self.more(name) == 0

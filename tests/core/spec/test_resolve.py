@@ -3,7 +3,7 @@ from pydantic import ValidationError
 
 from dcpi_core.spec.catalog import load_catalog
 from dcpi_core.spec.errors import InvalidInput, UnknownName
-from dcpi_core.spec.job import JobRequest
+from dcpi_core.spec.job import JobRequest, JobSpec
 from dcpi_core.spec.resolve import default_network, resolve
 
 FOUR_WORDS = {
@@ -211,3 +211,18 @@ def test_learning_that_leaves_images_alone_cannot_tune_them():
     assert pointers(caught.value) == ["/options/pi/feature/schedule"]
     alone = {"learning": "distribution_matching"}
     assert resolved(pi_type="feature", options={"pi": {"feature": alone}}).privileged
+
+
+def test_what_nobody_asked_for_is_not_in_the_spec_and_its_digest():
+    """Results are found again by the digest: a later default that entered it would lose them."""
+    plain, asked = resolved(), resolved(options={"evaluation": {"full_epochs": 3}})
+    assert "full_epochs" not in plain.model_dump(mode="json")["evaluation"]
+    assert asked.model_dump(mode="json")["evaluation"]["full_epochs"] == 3
+    assert asked.digest() != plain.digest()
+    assert JobSpec.model_validate_json(asked.model_dump_json()) == asked
+
+
+def test_one_job_asks_for_the_whole_cross_architecture_matrix():
+    students = ("ConvNetD3", "LeNet", "MLP", "AlexNet", "VGG11", "ResNet18")
+    spec = resolved(options={"evaluation": {"networks": students}})
+    assert spec.evaluation.networks == students

@@ -1,12 +1,15 @@
 """What students do with labels of features: layers, poolings, alignment, choice by chance."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 from dcpi_core.compute import Runtime
+from dcpi_core.condensed import CondensedSet
 from dcpi_core.networks import build
-from dcpi_core.ops.losses import contrast
+from dcpi_core.ops.losses import channel_cross_entropy, contrast
 from dcpi_core.privileged.features.labels import (
     ChannelAttentionLabels,
     FeatureLabels,
@@ -16,7 +19,9 @@ from dcpi_core.privileged.features.labels import (
 from dcpi_core.privileged.features.storage import as_stored
 from dcpi_core.rng import Streams
 from dcpi_core.training import (
+    Recipe,
     apply_gradients,
+    fit,
     gradients,
     objective,
     sgd,
@@ -93,7 +98,9 @@ def test_attention_compares_pooled_maps(images, targets, kind, axes, shape, pool
     torch.testing.assert_close(objective(network, images, targets, [labels]), expected)
 
 
-@pytest.mark.parametrize("name", ["ConvNetD3", "ConvNetD4", "LeNet", "MLP", "AlexNet", "ResNet18"])
+@pytest.mark.parametrize(
+    "name", ["ConvNetD3", "ConvNetD4", "LeNet", "MLP", "AlexNet", "VGG11", "ResNet18"]
+)
 @pytest.mark.parametrize(
     ("kind", "shape"),
     [
@@ -146,6 +153,71 @@ def test_contrast_by_hand():
     expected = torch.log(1 + torch.exp(torch.tensor(-1.0)))
     torch.testing.assert_close(found, expected)
     assert float(contrast(target, target, torch.tensor([0, 0]))) == 0.0
+
+
+def test_channels_are_compared_as_distributions():
+    target = torch.randn(2, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    features = torch.randn(2, 3, 2, 2, generator=torch.Generator().manual_seed(1))
+    by_hand = [
+        -sum(
+            float(target[n, :, y, x].softmax(0)[c] * features[n, :, y, x].log_softmax(0)[c])
+            for c in range(3)
+        )
+        for n in range(2)
+        for y in range(2)
+        for x in range(2)
+    ]
+    found = channel_cross_entropy(features, target)
+    assert float(found) == pytest.approx(sum(by_hand) / 8, rel=1e-5)
+    brighter = target + torch.tensor([1.0, -2.0]).view(2, 1, 1, 1)
+    assert torch.allclose(channel_cross_entropy(brighter, target), least(target))
+    assert float(found) > float(least(target))
+
+
+def least(target):
+    return -(target.softmax(1) * target.log_softmax(1)).sum(1).mean()
+
+
+def test_a_single_channel_is_compared_over_its_pixels():
+    target = torch.randn(2, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    found = channel_cross_entropy(target, target)
+    assert torch.allclose(found, least(target.flatten(1)))
+    assert float(channel_cross_entropy(target.flip(3), target)) > float(found)
+
+
+def test_the_channel_term_is_added_with_its_weight(images, targets):
+    network, labels = student("ConvNetD3"), random_labels(FeatureLabels, (16, 4, 4))
+    more = replace(labels, settings=replace(labels.settings, channel_weight=0.5))
+    plain, found = (objective(network, images, targets, [own]) for own in (labels, more))
+    features = network.features(images)
+    term = channel_cross_entropy(features, labels.values)
+    torch.testing.assert_close(found - plain, 0.5 * term, rtol=1e-4, atol=1e-5)
+
+
+def test_labels_without_the_channel_term_are_stored_as_before_there_was_one():
+    labels = random_labels(FeatureLabels, (2, 2, 2))
+    assert "channel_weight" not in labels.stored()[1]
+    more = replace(labels, settings=replace(labels.settings, channel_weight=0.5))
+    tensors, settings = more.stored()
+    assert FeatureLabels.restore(tensors, settings).settings == more.settings
+
+
+def test_a_view_of_an_image_keeps_the_label_of_the_image():
+    """Flips and crops move no spatial label, whatever the protocol does to the images."""
+    seen = []
+
+    class Watched(SpatialAttentionLabels):
+        def loss(self, output, labels):
+            seen.append(self.values)
+            return super().loss(output, labels)
+
+    values = torch.arange(16.0).view(1, 1, 4, 4)
+    images = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    condensed = CondensedSet(images, torch.tensor([0]), (Watched(values, LabelSettings()),))
+    for augmentation in ("flip_shift", "dsa"):
+        fit(student("ConvNetD3"), condensed, Recipe(epochs=2, augmentation=augmentation))
+    assert len(seen) == 6
+    assert all(torch.equal(each, values) for each in seen)
 
 
 def test_contrast_sees_the_batch_whole(images, targets):

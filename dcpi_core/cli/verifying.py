@@ -1,0 +1,127 @@
+"""``dcpi verify``: is a bundle whole, and is its report true?"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from dcpi_core.cli import asking, bundles, screen, sources
+from dcpi_core.cli.table import Row
+from dcpi_core.spec.errors import BundleError
+from dcpi_core.spec.verification import Verification
+
+Retrain = Annotated[
+    bool, typer.Option("--retrain", help="train students again and compare with the report")
+]
+Repeats = Annotated[
+    int | None,
+    typer.Option("--repeats", min=1, help="students to train again; default: all of the report"),
+]
+RecordFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--record",
+        dir_okay=False,
+        help="where the record of the training goes; default: BUNDLE.verification.json",
+        show_default=False,
+    ),
+]
+
+
+def verify(
+    bundle: bundles.BundlePath,
+    again: Retrain = False,
+    repeats: Repeats = None,
+    record: RecordFile = None,
+    test: bundles.TestFile = None,
+    archive: asking.ArchiveFile = None,
+    image_size: asking.ImageSize = None,
+    data_root: asking.DataRoot = None,
+    cache: asking.Cache = asking.CACHE,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda")] = "auto",
+    as_json: asking.AsJson = False,
+) -> None:
+    """Check every file, digest, shape and value of a bundle; exit status 1 if one is wrong.
+
+    With --retrain, students are trained again from the bundle's bytes by its recipe; status 1 then
+    also says that their mean accuracy is not the reported one. The record is written beside the
+    bundle, and later calls show it.
+    """
+    from dcpi_core.bundle import verify as checks_of
+    from dcpi_core.evaluation.verification import record_path
+
+    checks = checks_of(bundle)
+    passed = all(check.passed for check in checks)
+    record = record or record_path(bundle)
+    origin = sources.Origin(archive, image_size, data_root, cache)
+    trained = None
+    if passed and again:
+        with screen.PhaseBars(quiet=as_json) as bars:
+            trained = _train_again(bundle, origin, test, repeats, device, bars)
+        record.write_text(trained.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    elif passed and record.exists():
+        trained = _read(record, bundle)
+    if as_json:
+        told = None if trained is None else trained.model_dump(mode="json")
+        shown = [vars(check) for check in checks]
+        screen.print_json({"passed": passed, "checks": shown, "verification": told})
+    else:
+        for check in checks:
+            _line(check.passed, f"{check.name}: {check.detail}")
+        if trained is not None:
+            _line(trained.verdict == "reproduced", badge(trained))
+    if not passed or (again and trained is not None and trained.verdict != "reproduced"):
+        raise typer.Exit(1)
+
+
+def badge(found: Verification) -> str:
+    """The verdict in a line: both accuracies, the tolerance, when and where."""
+    ours, theirs = (
+        Row("", "", found.network, runs, 0).accuracy for runs in (found.measured, found.reported)
+    )
+    return (
+        f"{found.verdict}: {ours} %, reported {theirs} %, difference {100 * found.difference:+.2f} "
+        f"of at most {100 * found.tolerance:.2f}; {found.network}, protocol {found.protocol}, "
+        f"{found.created_at}, {found.environment.machine}"
+    )
+
+
+def _line(good: bool, text: str) -> None:
+    mark, style = ("ok  ", "green") if good else ("FAIL", "bold red")
+    screen.out().print(mark, style=style, end=" ")
+    screen.out().print(text, markup=False)
+
+
+def _train_again(
+    path: Path,
+    origin: sources.Origin,
+    test: Path | None,
+    repeats: int | None,
+    device: str,
+    bars: screen.PhaseBars,
+) -> Verification:
+    from dcpi_core.bundle import load
+    from dcpi_core.evaluation.verification import verify_by_training
+
+    loaded = load(path)
+    split = sources.read_test(origin, loaded.spec.dataset, test)
+    return verify_by_training(path, loaded, split, repeats, device, bars.student)
+
+
+def _read(record: Path, bundle: Path) -> Verification | None:
+    """The record of an earlier training; none if it is about other bytes than these.
+
+    Raises:
+        BundleError: the file is no such record.
+    """
+    from dcpi_core.evaluation.verification import manifest_digest
+
+    try:
+        found = Verification.model_validate_json(record.read_bytes())
+    except ValidationError:
+        raise BundleError(f"{record.name} is no record of a verification; remove it") from None
+    if found.manifest_sha256 != manifest_digest(bundle):
+        screen.err().print(f"{record.name} is about another bundle and not shown", markup=False)
+        return None
+    return found
