@@ -6,7 +6,7 @@ from statistics import fmean
 
 from dcpi_core.compute import Runtime, Stopwatch, peak_memory
 from dcpi_core.memory import Memory
-from dcpi_core.prepared import TrainingPlan
+from dcpi_core.real_training import TrainingPlan
 from dcpi_core.spec.progress import Phase
 from dcpi_core.spec.report import Arm, Cost
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from dcpi_core.compute import Runtime
 from dcpi_core.datasets.base import Split, normalise
 from dcpi_core.networks import Network, build
-from dcpi_core.prepared import Assets, TrainedNetwork, TrainingPlan
+from dcpi_core.prepared import Assets
+from dcpi_core.real_training import TrainedNetwork, TrainingPlan
 from dcpi_core.rng import Streams
 from dcpi_core.signals import Signals
 from dcpi_core.spec.dataset import DatasetFacts

@@ -33,8 +33,9 @@ from dcpi_core.evaluation.selection import describe_selection, neighbour_images
 from dcpi_core.findings import report_of
 from dcpi_core.memory import Memory, StateTypes, load_memory, save_memory
 from dcpi_core.methods.base import AnyMethod
-from dcpi_core.prepared import Assets, TrainingPlan
+from dcpi_core.prepared import Assets
 from dcpi_core.privileged.base import AnyPrivilegedType
+from dcpi_core.real_training import TrainingPlan
 from dcpi_core.registry import METHODS, PRIVILEGED_TYPES, Registry
 from dcpi_core.rng import Streams
 from dcpi_core.spec.errors import DatasetUnavailable, TrainingDiverged

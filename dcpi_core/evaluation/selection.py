@@ -13,7 +13,7 @@ from torch import Tensor
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.context import Context
 from dcpi_core.ops.coverage import Coverage, coverage
-from dcpi_core.prepared import TrainingPlan
+from dcpi_core.real_training import TrainingPlan
 from dcpi_core.spec.report import Distances, Selection
 
 RANDOM_CHOICES = 5

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.context import Context, Metrics
-from dcpi_core.prepared import TrainingPlan
+from dcpi_core.real_training import TrainingPlan
 
 State = TypeVar("State")
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dcpi_core.condensed import CondensedSet, PrivilegedLabels
 from dcpi_core.context import Context, Metrics
-from dcpi_core.prepared import TrainingPlan
+from dcpi_core.real_training import TrainingPlan
 from dcpi_core.spec.base import Options
 
 State = TypeVar("State")

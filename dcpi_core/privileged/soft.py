@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from dcpi_core.condensed import CondensedSet, PrivilegedLabels, StudentOutput
 from dcpi_core.context import Context, Metrics
 from dcpi_core.ops.losses import soft_cross_entropy
-from dcpi_core.prepared import TrainingPlan
 from dcpi_core.privileged.base import Enrichment, TeacherOptions
+from dcpi_core.real_training import TrainingPlan
 from dcpi_core.registry import PRIVILEGED_TYPES
 from dcpi_core.training import predict
 

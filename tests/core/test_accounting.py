@@ -7,7 +7,7 @@ import pytest
 from dcpi_core.accounting import Accounts, Timing, cost_of, full_epoch_seconds
 from dcpi_core.compute import Runtime
 from dcpi_core.memory import Memory
-from dcpi_core.prepared import TrainingPlan
+from dcpi_core.real_training import TrainingPlan
 from dcpi_core.spec.progress import Phase
 from dcpi_core.spec.report import Arm
 

@@ -6,7 +6,8 @@ import torch
 from torch.nn import functional as F
 
 from dcpi_core.networks import build
-from dcpi_core.prepared import Assets, TrainingPlan
+from dcpi_core.prepared import Assets
+from dcpi_core.real_training import TrainingPlan
 from dcpi_core.rng import Streams
 from tests.core.problems import blobs, context
 

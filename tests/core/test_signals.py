@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from dcpi_core import bundle, pipeline, prepared
-from dcpi_core.prepared import Assets, TrainingPlan
+from dcpi_core.prepared import Assets
+from dcpi_core.real_training import TrainingPlan
 from dcpi_core.signals import outputs_of
 from dcpi_core.spec.catalog import load_catalog
 from dcpi_core.spec.errors import TrainingDiverged
@@ -110,7 +111,7 @@ def test_later_jobs_train_nothing_and_compute_no_signal(tmp_path, monkeypatch):
         return bundle.load(pipeline.run(job(rule, count), place, device="cpu")).condensed
 
     first = run("craig", 2)
-    monkeypatch.setattr(prepared._Trainer, "epoch", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(prepared.Trainer, "epoch", lambda *_: pytest.fail("trained again"))
     monkeypatch.setattr(prepared, "outputs_of", lambda *_: pytest.fail("computed again"))
     more = run("craig", 3)
     assert torch.equal(more.source_indices.view(10, 3)[:, :2], first.source_indices.view(10, 2))

@@ -12,7 +12,7 @@ from torch import Tensor
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.context import Context, Metrics
 from dcpi_core.ops.validation_gain import Validation
-from dcpi_core.prepared import TrainingPlan
+from dcpi_core.real_training import TrainingPlan
 from dcpi_core.rng import Streams
 from dcpi_core.signals import Signals, Space
 from dcpi_core.spec.base import Options

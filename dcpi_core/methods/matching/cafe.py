@@ -26,7 +26,7 @@ from dcpi_core.methods.matching.base import (
 )
 from dcpi_core.networks import Network, taps
 from dcpi_core.ops.siamese import Draw
-from dcpi_core.prepared import TrainingPlan
+from dcpi_core.real_training import TrainingPlan
 from dcpi_core.registry import METHODS
 from dcpi_core.spec.catalog import Preset
 from dcpi_core.training import predict

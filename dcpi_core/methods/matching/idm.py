@@ -34,7 +34,7 @@ from dcpi_core.methods.matching.base import (
 from dcpi_core.networks import Network, first_order_features
 from dcpi_core.ops.partition import tiles_of
 from dcpi_core.ops.siamese import Draw
-from dcpi_core.prepared import TrainingPlan
+from dcpi_core.real_training import TrainingPlan
 from dcpi_core.registry import METHODS
 from dcpi_core.spec.catalog import Preset
 

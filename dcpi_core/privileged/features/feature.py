@@ -30,7 +30,6 @@ from dcpi_core.matching import (
 )
 from dcpi_core.networks import Layer, Network
 from dcpi_core.ops.pooling import Form, Pooling, pool
-from dcpi_core.prepared import TrainingPlan
 from dcpi_core.privileged.base import Enrichment, TeacherOptions
 from dcpi_core.privileged.features.distribution import class_means, pooled_features, with_means
 from dcpi_core.privileged.features.labels import FeatureLabels, LabelSettings, pooled_shape
@@ -42,6 +41,7 @@ from dcpi_core.privileged.features.matching import (
 )
 from dcpi_core.privileged.features.presets import MEASURED, PRESETS
 from dcpi_core.privileged.features.storage import Storage, as_stored
+from dcpi_core.real_training import TrainingPlan
 from dcpi_core.registry import PRIVILEGED_TYPES
 
 RELATIVE_STEP = 2e-3

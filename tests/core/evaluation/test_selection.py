@@ -8,7 +8,7 @@ import torch
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.datasets.base import Split
 from dcpi_core.evaluation.selection import describe_selection, neighbour_images, notes_on
-from dcpi_core.prepared import TrainingPlan
+from dcpi_core.real_training import TrainingPlan
 from tests.core.problems import CLASSES, blobs, context
 
 

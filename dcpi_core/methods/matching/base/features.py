@@ -23,7 +23,7 @@ from dcpi_core.methods.matching.base.images import (
     initial_images,
 )
 from dcpi_core.networks import Network
-from dcpi_core.prepared import TrainingPlan
+from dcpi_core.real_training import TrainingPlan
 from dcpi_core.training import has_batch_norm
 
 Representations = list[Tensor]

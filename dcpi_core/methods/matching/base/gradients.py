@@ -28,7 +28,7 @@ from dcpi_core.methods.matching.base.images import (
 )
 from dcpi_core.networks import Network
 from dcpi_core.ops.siamese import Draw
-from dcpi_core.prepared import TrainingPlan
+from dcpi_core.real_training import TrainingPlan
 from dcpi_core.spec.protocols import Augmentation
 
 

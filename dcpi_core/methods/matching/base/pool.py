@@ -10,7 +10,7 @@ from pydantic import Field
 
 from dcpi_core.context import Context
 from dcpi_core.networks import Network
-from dcpi_core.prepared import TrainingPlan
+from dcpi_core.real_training import TrainingPlan
 from dcpi_core.spec.base import Options
 
 RATE_FALLS_AT = (2 / 3, 5 / 6)
