@@ -50,7 +50,7 @@ def test_four_words_are_accepted_and_resolved(client):
         (
             {"options": {"evaluation": {"controls": ["noise", "placebo"]}}},
             "/options/evaluation/controls/1",
-            "'equal_bytes', 'equal_steps', 'random_privileged', 'permuted' or 'noise'",
+            "'equal_bytes', 'equal_steps', 'random_privileged', 'permuted', 'noise'",
         ),
     ],
 )

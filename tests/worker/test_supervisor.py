@@ -237,8 +237,7 @@ def test_cancelling_takes_less_than_five_seconds(desk, scene):
     thread.join()
     assert time.monotonic() - began < 5.0
     assert desk.job(job_id).status == "cancelled"
-    assert desk.objects("checkpoints") == []
-    assert desk.workspaces() == []
+    assert desk.workspaces() == []  # what was stored meanwhile stays, for a retry
 
 
 def test_a_pause_keeps_the_work_and_a_resumed_job_goes_on_from_it(desk):
