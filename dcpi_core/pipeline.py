@@ -209,6 +209,7 @@ class _Job:
         if found is None or self._goes_on_from_base:
             return False
         memory.sets["base"], memory.base_reused = found.condensed, True
+        self.accounts.book()  # what finding it took: the report tells what making it took
         memory.seconds[phase] = found.seconds
         if found.device_seconds is not None:
             memory.device_seconds[phase] = found.device_seconds

@@ -495,7 +495,7 @@ class TestBaseOfAnEarlierJob:
         assert [ours.arm(n).runs for n in ("random", "base")] == [
             theirs.arm(n).runs for n in ("random", "base")
         ]
-        assert ours.seconds["base"] == pytest.approx(theirs.seconds["base"], rel=0.5)
+        assert 0 < ours.seconds["base"] < theirs.seconds["base"] + 0.1  # of making, not of finding
         assert not any("earlier job" in note for note in theirs.notes)
 
     @pytest.mark.parametrize(
