@@ -1,6 +1,9 @@
 """Forgetting events (Toneva et al., ICLR 2019): keep what the proxy keeps unlearning."""
 
+from typing import Literal
+
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from dcpi_core.methods.coreset.base import Coreset, ProxyOptions
@@ -8,11 +11,26 @@ from dcpi_core.registry import METHODS
 from dcpi_core.signals import Signals
 
 
-@METHODS.register("forgetting", options=ProxyOptions, source="Toneva et al., ICLR 2019")
+class ForgettingOptions(ProxyOptions):
+    """The proxy, and what an image says that it never learned."""
+
+    never_learned: Literal["inf", "zero"] = Field(
+        "inf",
+        description="events of an image that was never classified correctly: inf, as published, "
+        "ranks it first; zero, as widely used code does, among those never forgotten",
+    )
+
+
+@METHODS.register("forgetting", options=ForgettingOptions, source="Toneva et al., ICLR 2019")
 class Forgetting(Coreset):
-    """Keeps the images most often forgotten; those never learned count as forgotten most."""
+    """Keeps the images most often forgotten."""
+
+    def __init__(self, options: ForgettingOptions) -> None:
+        super().__init__(options)
+        self.never_learned = options.never_learned
 
     def pick(self, signals: Signals, count: int, generator: torch.Generator) -> Tensor:
-        never = torch.iinfo(torch.int64).max
-        score = torch.where(signals.learned, signals.forgetting, never)
+        score = signals.forgetting
+        if self.never_learned == "inf":
+            score = torch.where(signals.learned, score, torch.iinfo(torch.int64).max)
         return torch.argsort(score, descending=True, stable=True)[:count]

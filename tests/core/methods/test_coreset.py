@@ -8,7 +8,7 @@ import torch
 
 from dcpi_core.methods.coreset import select as choose
 from dcpi_core.methods.coreset.base import CoresetOptions, ProxyOptions
-from dcpi_core.methods.coreset.forgetting import Forgetting
+from dcpi_core.methods.coreset.forgetting import Forgetting, ForgettingOptions
 from dcpi_core.methods.coreset.herding import Herding
 from dcpi_core.methods.coreset.k_center import KCenter
 from dcpi_core.methods.coreset.random import Random
@@ -22,14 +22,17 @@ DRAW = Streams(0).generator("unused")
 RULES = [entry for entry in METHODS if ".coreset." in entry.target.__module__]
 
 
-def test_forgetting_takes_the_never_learned_first_then_the_most_forgotten():
+@pytest.mark.parametrize(
+    ("never_learned", "order"), [("inf", [2, 1, 3, 0, 4]), ("zero", [1, 3, 0, 2, 4])]
+)
+def test_forgetting_takes_the_never_learned_as_asked_then_the_most_forgotten(never_learned, order):
     signals = signals_of(
         5,
         forgetting=torch.tensor([1, 3, 0, 3, 0]),
         learned=torch.tensor([True, True, False, True, True]),
     )
-    picked = Forgetting(ProxyOptions()).pick(signals, 5, DRAW)
-    assert picked.tolist() == [2, 1, 3, 0, 4]  # ties to the lower index
+    rule = Forgetting(ForgettingOptions(never_learned=never_learned))
+    assert rule.pick(signals, 5, DRAW).tolist() == order  # ties to the lower index
 
 
 def test_herding_follows_the_mean():
