@@ -41,8 +41,8 @@ def main() -> None:
         for part in wanted:
             found[part] = asyncio.run(PARTS[part](service, options))
             sys.stdout.write(f"{part}: {json.dumps(found[part], indent=1)}\n")
-    if options.out is not None:
-        options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            if options.out is not None:
+                options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def environment(service: Service) -> dict[str, Any]:
