@@ -12,6 +12,7 @@ from dcpi_core.prepared import Assets
 from dcpi_core.rng import Streams
 from dcpi_core.signals import Signals
 from dcpi_core.spec.dataset import DatasetFacts, License
+from dcpi_core.spec.report import Arm
 
 CLASSES = 3
 SIDE = 8
@@ -71,3 +72,16 @@ def _split(part: int, per_class: int, shape: tuple[int, int, int], share: float)
     noise = torch.rand(CLASSES, per_class, *shape, generator=streams.generator("noise", part))
     images = (((1 - share) * centres + share * noise) * 255).to(torch.uint8).flatten(0, 1)
     return Split(images, torch.arange(CLASSES).repeat_interleave(per_class))
+
+
+def arm(name, *runs, network="ConvNetD2"):
+    """An arm of a report with these accuracies and nothing else of interest."""
+    return Arm(
+        name=name,
+        title=name,
+        network=network,
+        num_images=1,
+        train_bytes=1,
+        runs=runs,
+        per_class=(0.5,),
+    )

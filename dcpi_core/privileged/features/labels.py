@@ -123,9 +123,11 @@ class FeatureLabels(PrivilegedLabels):
 
     @classmethod
     def restore(cls, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Self:
-        known = LabelSettings.__dataclass_fields__.keys() - {"channel_weight"}
-        own = {name: settings[name] for name in known}
-        own["channel_weight"] = settings.get("channel_weight")
+        known = LabelSettings.__dataclass_fields__
+        own: dict[str, Any] = {
+            name: settings.get(name) if field.default is None else settings[name]
+            for name, field in known.items()
+        }
         return cls(restore(tensors), LabelSettings(**own))
 
     def _readable(self, network: Network) -> bool:

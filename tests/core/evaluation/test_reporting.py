@@ -7,19 +7,7 @@ import pytest
 from dcpi_core.bundle.previews import BARS
 from dcpi_core.evaluation.reporting import PAIRS, differences
 from dcpi_core.spec.job import Control
-from dcpi_core.spec.report import Arm
-
-
-def arm(name, *runs, network="ConvNetD2"):
-    return Arm(
-        name=name,
-        title=name,
-        network=network,
-        num_images=1,
-        train_bytes=1,
-        runs=runs,
-        per_class=(0.5,),
-    )
+from tests.core.problems import arm
 
 
 def test_differences_have_the_sign_and_the_size_of_the_runs():

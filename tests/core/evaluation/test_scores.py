@@ -5,20 +5,7 @@ import math
 import pytest
 
 from dcpi_core.evaluation.scores import SCORES, normalised, scores
-from dcpi_core.spec.report import Arm
-
-
-def arm(name, *runs, network="ConvNetD2"):
-    return Arm(
-        name=name,
-        title=name,
-        network=network,
-        num_images=1,
-        train_bytes=1,
-        runs=runs,
-        per_class=(0.5,),
-    )
-
+from tests.core.problems import arm
 
 ARMS = [
     arm("random", 0.2, 0.1),
