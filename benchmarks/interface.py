@@ -4,9 +4,10 @@ It sends what the document allows and what it does not, follows identifiers from
 the next, and compares each answer with the document. A server error, an answer that is not
 documented, or one that breaks its schema is a failure, and so is bad input that was taken.
 
-Schemathesis has dependencies of its own and lives in an environment of its own::
+Schemathesis has dependencies of its own and lives in an environment of its own, of Python 3.13:
+the parser of 3.11 sometimes fails when several threads use it, and they do::
 
-    python3 -m venv .schemathesis && .schemathesis/bin/pip install schemathesis==4.32.5
+    python3.13 -m venv .schemathesis && .schemathesis/bin/pip install schemathesis==4.32.5
     python -m benchmarks.interface --schemathesis .schemathesis/bin/st \
         --out benchmarks/results/interface.json
 """
