@@ -92,6 +92,18 @@ class Runtime:
         with _one_thread_per_operation(), ThreadPoolExecutor(self.threads) as pool:
             return list(pool.map(lambda item: _alone(function, item), items))
 
+    def map_alike(self, function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+        """``map`` for work whose result must not depend on its company, to the last bit.
+
+        An operation has one thread even where there is a single item. That one divides its own
+        work over the threads instead, if it calls ``map``.
+        """
+        items = list(items)
+        if len(items) != 1 or self.side_by_side == 1:
+            return self.map(function, items)
+        with _one_thread_per_operation():
+            return [function(items[0])]
+
 
 class Stopwatch:
     """Wall seconds and, on a GPU, seconds between events there, since it was last read.

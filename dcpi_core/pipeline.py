@@ -8,7 +8,7 @@ ends, on a CPU, with the same tensors bit for bit as a run that was never interr
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,11 @@ from dcpi_core.evaluation.arms import ArmPlan, Ingredients, plan_arms
 from dcpi_core.evaluation.controls import ControlPlan, plan_controls, plan_makings
 from dcpi_core.evaluation.gradient_alignment import gradient_alignment
 from dcpi_core.evaluation.label_statistics import job_statistics
-from dcpi_core.evaluation.measure import Measurement, Trial, measure
 from dcpi_core.evaluation.protocols import Recipes, recipe_of
-from dcpi_core.evaluation.remembered import Measurements, key_of
+from dcpi_core.evaluation.remembered import Measurements
 from dcpi_core.evaluation.reporting import seeds_of
 from dcpi_core.evaluation.selection import describe_selection, neighbour_images
+from dcpi_core.evaluation.students import Classroom, Student
 from dcpi_core.findings import report_of
 from dcpi_core.memory import Memory, StateTypes, load_memory, save_memory
 from dcpi_core.methods.base import AnyMethod
@@ -311,39 +311,26 @@ class _Job:
         )
 
     def _evaluate(self) -> None:
-        units = [
-            (arm, network, repeat)
+        seeds = seeds_of(self.spec)
+        students = [
+            Student(arm, network, repeat, seeds[repeat])
             for arm in self.arms
             for network in self.spec.evaluation.networks
             for repeat in range(self.spec.evaluation.repeats)
         ]
-        while self.memory.step < len(units):
-            # Students side by side; each is independent of the rest.
-            group = units[self.memory.step : self.memory.step + self.runtime.side_by_side]
-            threads = self.runtime.threads if len(group) == 1 else 1
-            found = self.runtime.map(partial(self._measure, threads=threads), group)
-            for (arm, network, repeat), (result, known) in zip(group, found, strict=True):
-                self.memory.remembered += known
-                unit = {"arm": arm.name, "network": network, "repeat": repeat}
-                self.memory.runs.append(unit | asdict(result))
-            self.memory.step += len(group) - 1
-            last = {"accuracy": found[-1][0].accuracy}
-            self._after_step(Phase.EVALUATE, len(units), last, group[-1][0].title)
-
-    def _measure(self, unit: tuple[ArmPlan, str, int], threads: int) -> tuple[Measurement, bool]:
-        """One student, and whether it had been measured before."""
-        arm, network, repeat = unit
-        trial = Trial(network, arm.recipe, seeds_of(self.spec)[repeat])
-        condensed = arm.training_set(repeat)
-        known = Measurements(self.place.assets)
         often = self.spec.evaluation.test_every
-        key = key_of(trial, condensed, self.source, self.runtime.device.type, threads, often)
-        found = known.find(key)
-        if found is not None:
-            return found, True
-        found = measure(trial, condensed, self.source, self.runtime, self._on_student_step, often)
-        known.keep(key, found)
-        return found, False
+        known = Measurements(self.place.assets)
+        room = Classroom(self.source, self.runtime, known, often, self._on_student_step)
+        while self.memory.step < len(students):
+            group = room.measure_first(students[self.memory.step :])
+            for student, found, before in group:
+                self.memory.remembered += before
+                unit = {"arm": student.arm.name, "network": student.network}
+                self.memory.runs.append(unit | {"repeat": student.repeat} | asdict(found))
+            self.memory.step += len(group) - 1
+            last = group[-1]
+            metrics = {"accuracy": last.measurement.accuracy}
+            self._after_step(Phase.EVALUATE, len(students), metrics, last.student.arm.title)
 
     def _package(self) -> Path:
         self.reporter(Progress(Phase.PACKAGE, 0, 1, "writing the bundle"))

@@ -48,14 +48,13 @@ def key_of(
     condensed: CondensedSet,
     source: ImageDataset,
     device: str,
-    threads: int,
     test_every: int = 0,
 ) -> str:
     """Digest of everything that decides what a student gets right.
 
     Args:
-        device: kind of device. ``threads`` of a CPU count, too: their number decides in what
-            order floating-point sums are taken.
+        device: kind of device. How many threads a CPU has does not count: each operation of a
+            student has one.
         test_every: how often the student is tested along its training, if it is.
     """
     tensors, settings = to_tensors(condensed)
@@ -64,7 +63,7 @@ def key_of(
         "trial": asdict(trial),
         "data": source.facts.fingerprint,
         "labels": settings,
-        "where": [device, threads],
+        "where": device,
     }
     if test_every:
         determined_by["test_every"] = test_every

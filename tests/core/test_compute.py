@@ -33,6 +33,20 @@ def test_map_gives_each_piece_one_thread_and_restores_the_rest(runtime):
     assert torch.get_num_threads() == 2
 
 
+def test_what_is_alone_is_computed_as_in_company_but_may_divide_itself(runtime):
+    def threads_and_places(_):
+        here = threading.get_ident()
+        return torch.get_num_threads(), set(runtime.map(lambda _: threading.get_ident(), "ab")) - {
+            here
+        }
+
+    ((threads, elsewhere),) = runtime.map_alike(threads_and_places, range(1))
+    assert threads == 1
+    assert elsewhere
+    assert runtime.map_alike(threads_and_places, range(2)) == [(1, set())] * 2
+    assert torch.get_num_threads() == 2
+
+
 def test_map_passes_errors_on(runtime):
     def fail(item):
         raise ValueError(item)

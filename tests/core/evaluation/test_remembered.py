@@ -28,7 +28,7 @@ def condensed():
 
 
 def test_what_is_kept_is_found_as_it_was(tmp_path, source, condensed):
-    known, key = Measurements(tmp_path), key_of(TRIAL, condensed, source, "cpu", 1)
+    known, key = Measurements(tmp_path), key_of(TRIAL, condensed, source, "cpu")
     assert known.find(key) is None
     found = measure(TRIAL, condensed, source, Runtime.choose("cpu", 1))
     known.keep(key, found)
@@ -36,7 +36,7 @@ def test_what_is_kept_is_found_as_it_was(tmp_path, source, condensed):
 
 
 def test_a_damaged_file_is_as_good_as_none(tmp_path, source, condensed):
-    known, key = Measurements(tmp_path), key_of(TRIAL, condensed, source, "cpu", 1)
+    known, key = Measurements(tmp_path), key_of(TRIAL, condensed, source, "cpu")
     known.keep(key, measure(TRIAL, condensed, source, Runtime.choose("cpu", 1)))
     (path,) = tmp_path.rglob("*.safetensors")
     path.write_bytes(b"not a file of ours")
@@ -63,18 +63,16 @@ def with_soft_labels(condensed: CondensedSet) -> CondensedSet:
         lambda found: found | {"condensed": with_soft_labels(found["condensed"])},
         lambda found: found | {"source": blobs(noise=0.8)},
         lambda found: found | {"device": "cuda"},
-        lambda found: found | {"threads": 2},
         lambda found: found | {"test_every": 1},
     ],
-    ids=["seed", "network", "recipe", "images", "labels", "data", "device", "threads", "tests"],
+    ids=["seed", "network", "recipe", "images", "labels", "data", "device", "tests"],
 )
 def test_whatever_counts_changes_the_key(source, condensed, change):
     given = {"trial": TRIAL, "condensed": condensed, "source": source, "device": "cpu"}
-    given |= {"threads": 1}
     assert key_of(**change(given)) != key_of(**given)
 
 
 def test_where_images_came_from_does_not_count(source, condensed):
     selected = replace(condensed, source_indices=torch.arange(6))
-    keys = {key_of(TRIAL, each, source, "cpu", 1) for each in (condensed, selected)}
+    keys = {key_of(TRIAL, each, source, "cpu") for each in (condensed, selected)}
     assert len(keys) == 1
