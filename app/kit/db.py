@@ -76,6 +76,20 @@ def reading(sessions: SessionFactory) -> Iterator[Session]:
         yield session
 
 
+@contextmanager
+def single_statement(sessions: SessionFactory) -> Iterator[Connection]:
+    """A connection for one statement that is a transaction of its own.
+
+    PostgreSQL commits such a statement by itself: one round trip in place of three.
+    """
+    with sessions() as session:
+        if session.get_bind().dialect.name == "postgresql":
+            yield session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+            return
+        with session.begin():
+            yield session.connection()
+
+
 def _note_return(_connection: Any, record: Any) -> None:
     record.info[_RETURNED] = time.monotonic()
 
