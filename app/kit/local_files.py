@@ -13,7 +13,7 @@ from pathlib import Path
 
 from anyio import to_thread
 
-CACHED_BYTES = 1 << 18
+CACHED_BYTES = 1 << 19
 """Of a piece that is in memory: it fits into the processor's cache on its way to the socket."""
 DISK_BYTES = 1 << 20
 NOWAIT = getattr(os, "RWF_NOWAIT", None)
