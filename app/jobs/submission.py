@@ -21,12 +21,13 @@ from app.jobs.service import resolve_request
 from app.jobs.states import Status
 from app.kit import outbox
 from app.kit.clock import now
-from app.kit.idempotency import Answer, remember
+from app.kit.idempotency import Answer, recall, remember
 from app.kit.ids import new_id
 from app.kit.tenancy import tenant_of
 from app.models import Condensed, Job, Tenant
 from app.settings import Settings
 from dcpi_core import __version__
+from dcpi_core.spec.errors import InvalidInput
 from dcpi_core.spec.estimate import Estimate, estimate
 from dcpi_core.spec.job import NO_PRIVILEGED, JobSpec, JobSubmission
 
@@ -52,13 +53,20 @@ def submit(
         InvalidInput: names every offending field.
         QuotaExceeded: the tenant has as many jobs, bytes or device seconds as it may.
     """
-    spec, dataset_id = resolve_request(session, settings, request)
-    cost, asked = estimate(spec), request.model_dump(mode="json")
+    asked = request.model_dump(mode="json")
+    try:
+        spec, dataset_id = resolve_request(session, settings, request)
+    except InvalidInput:  # as it is now: it may have been accepted before
+        known = recall(session, OPERATION, key, asked)
+        if known is None:
+            raise
+        return known, True
+    cost = estimate(spec)
     job = _row(settings, request, asked, spec, cost)
     job.dataset_id, job.tenant_id = dataset_id, tenant_of(session) or ""
     limited, ahead, twin_id = _ask(session, job)
     if twin_id is not None and request.cache == "reuse":
-        _finish(job, session.get_one(Condensed, twin_id))
+        _finish(job, session.get(Condensed, twin_id))
     answer = read_job(job, None if job.cached else ahead, spec).model_dump(mode="json")
     # Before anything else is written: a twin of this request waits here for it to commit.
     known = remember(session, OPERATION, key, asked, answer)
@@ -126,7 +134,9 @@ _long: dict[tuple[str, str, int], float] = {}
 """Until when a queue is believed to be as long as is counted, by tenant, name and priority."""
 
 
-def _finish(job: Job, twin: Condensed) -> None:
+def _finish(job: Job, twin: Condensed | None) -> None:
+    if twin is None:  # deleted since it was asked for
+        return
     job.status, job.cached = Status.SUCCEEDED, True
     job.finished_at, job.deadline_at = job.created_at, None
     job.condensed_id, job.headline = twin.id, twin.headline
