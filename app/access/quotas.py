@@ -23,9 +23,11 @@ def lock(session: Session) -> Tenant | None:
 
 
 _limits = (Tenant.max_queued_jobs, Tenant.max_stored_bytes, Tenant.max_device_seconds)
+HAS_QUOTAS = or_(*(limit.is_not(None) for limit in _limits))
+"""Of a tenant: whether there is anything to count before it gets more."""
 _LIMITED = (
     select(Tenant)
-    .where(Tenant.id == bindparam("tenant_id"), or_(*(limit.is_not(None) for limit in _limits)))
+    .where(Tenant.id == bindparam("tenant_id"), HAS_QUOTAS)
     .with_for_update(key_share=True)
 )
 

@@ -2,16 +2,15 @@
 
 It lives in SQL because every API process sees that, whatever the broker is and whether it is up.
 The bucket is one number, the moment at which it will be full again (the generic cell rate
-algorithm), so that taking a token is a single UPDATE: of two processes that want the last token
-one gets it.
+algorithm), so that taking a token is part of a single UPDATE, ``repository.take``: of two processes
+that want the last token one gets it.
 """
 
 import math
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Float, bindparam, case, update
-from sqlalchemy.orm import Session
+from sqlalchemy import Float, bindparam, case, cast, literal
 
 from app.models import ApiKey
 
@@ -37,29 +36,26 @@ class Allowance:
         }
 
 
-_now, _cost = bindparam("now", type_=Float), bindparam("cost", type_=Float)
-_full_at = case((ApiKey.bucket_full_at > _now, ApiKey.bucket_full_at), else_=_now) + _cost
-_TAKE = (
-    update(ApiKey)
-    .where(ApiKey.id == bindparam("key_id"), _full_at <= _now + WINDOW_SECONDS)
-    .values(bucket_full_at=_full_at)
-    .returning(ApiKey.bucket_full_at)
-    .execution_options(synchronize_session=False)
-)
+NOW = bindparam("now", type_=Float)
+"""In ``HAS_TOKEN`` and ``FULL_AT``: the current time, in seconds since 1970."""
+
+_cost = literal(WINDOW_SECONDS, Float) / cast(ApiKey.requests_per_minute, Float)
+FULL_AT = case((ApiKey.bucket_full_at > NOW, ApiKey.bucket_full_at), else_=NOW) + _cost
+"""When the bucket of a key will be full again if it gives a token now."""
+HAS_TOKEN = literal(WINDOW_SECONDS, Float) >= FULL_AT - NOW
+"""Whether there is one; null for a key without a limit."""
 
 
-def take(session: Session, key: ApiKey, moment: datetime) -> Allowance | None:
-    """Take a token from the key's bucket; None if the key has no limit."""
-    quota = key.requests_per_minute
-    if quota is None:
-        return None
-    now, cost = moment.timestamp(), WINDOW_SECONDS / quota
-    full_at = session.scalar(_TAKE, {"key_id": key.id, "now": now, "cost": cost})
-    if full_at is None:
-        session.refresh(key)  # others may have taken tokens since it was read
-        wait = math.ceil(key.bucket_full_at + cost - now - WINDOW_SECONDS)
-        return Allowance(quota, 0, max(1, math.ceil(key.bucket_full_at - now)), max(1, wait))
-    owed = full_at - now
+def after_taking(quota: int, full_at: float, moment: datetime) -> Allowance:
+    """What is left of a bucket that has just given a token and will be full at ``full_at``."""
+    owed = full_at - moment.timestamp()
     # A hair more than the exact number, which rounding may have put below a whole one.
-    remaining = int((WINDOW_SECONDS - owed) / cost + 1e-6)
+    remaining = int((WINDOW_SECONDS - owed) * quota / WINDOW_SECONDS + 1e-6)
     return Allowance(quota, remaining, math.ceil(owed))
+
+
+def exhausted(quota: int, full_at: float, moment: datetime) -> Allowance:
+    """What a request is told that found no token."""
+    owed = full_at - moment.timestamp()
+    wait = math.ceil(owed + WINDOW_SECONDS / quota - WINDOW_SECONDS)
+    return Allowance(quota, 0, max(1, math.ceil(owed)), max(1, wait))

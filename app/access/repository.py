@@ -2,12 +2,15 @@
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
+from typing import cast
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import Connection, Row, String, Table, bindparam, case, or_, select, update
 from sqlalchemy.orm import Session
 
+from app.access import rates
 from app.kit.pages import PageQuery
 from app.models import ApiKey, Tenant
+from app.models.base import UtcTime
 from dcpi_core.spec.errors import NotFound
 
 SELDOM = timedelta(minutes=5)
@@ -49,14 +52,44 @@ def ended(session: Session, key_ids: Collection[str], moment: datetime) -> froze
     return frozenset(session.scalars(select(ApiKey.id).where(ApiKey.id.in_(key_ids), over)))
 
 
+def take(
+    connection: Connection, key_id: str, digest: str, moment: datetime
+) -> Row[str, str, int, float] | None:
+    """Take one request from the rate of a valid key, and note that it was used.
+
+    Tenant, scopes, quota and the moment at which the bucket will be full; None if the key is not
+    known, not valid, has no limit or no token left.
+    """
+    given = {"key_id": key_id, "key_digest": digest, "moment": moment, "now": moment.timestamp()}
+    return connection.execute(_TAKE, given | {"stale": moment - SELDOM}).one_or_none()
+
+
 def note_use(session: Session, key: ApiKey, moment: datetime) -> None:
     """Remember that the key was used, unless that was noted a moment ago."""
-    if key.last_used_at is not None and key.last_used_at >= moment - SELDOM:
-        return
-    stale = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < moment - SELDOM)
-    session.execute(
-        update(ApiKey)
-        .where(ApiKey.id == key.id, stale)
-        .values(last_used_at=moment)
-        .execution_options(synchronize_session=False)
+    stale = moment - SELDOM
+    if key.last_used_at is None or key.last_used_at < stale:
+        given = {"key_id": key.id, "moment": moment, "stale": stale}
+        session.connection().execute(_NOTE, given)
+
+
+_keys = cast("Table", ApiKey.__table__)
+_id, _moment = bindparam("key_id", type_=String), bindparam("moment", type_=UtcTime)
+_unused = or_(
+    _keys.c.last_used_at.is_(None), _keys.c.last_used_at < bindparam("stale", type_=UtcTime)
+)
+_TAKE = (
+    update(_keys)
+    # The digest is under the server's secret: how long its comparison takes tells nothing of it.
+    .where(
+        _keys.c.id == _id, _keys.c.digest == bindparam("key_digest"), _keys.c.revoked_at.is_(None)
     )
+    .where(or_(_keys.c.expires_at.is_(None), _keys.c.expires_at > _moment), rates.HAS_TOKEN)
+    .values(
+        bucket_full_at=rates.FULL_AT,
+        last_used_at=case((_unused, _moment), else_=_keys.c.last_used_at),
+    )
+    .returning(
+        _keys.c.tenant_id, _keys.c.scopes, _keys.c.requests_per_minute, _keys.c.bucket_full_at
+    )
+)
+_NOTE = update(_keys).where(_keys.c.id == _id, _unused).values(last_used_at=_moment)

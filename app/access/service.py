@@ -12,7 +12,7 @@ from app.access.rates import Allowance
 from app.access.schemas import KeyCreate, KeyCreated, KeyRead, read_key
 from app.access.scopes import Scope
 from app.kit.clock import now
-from app.kit.db import SessionFactory, unit_of_work
+from app.kit.db import SessionFactory, single_statement, unit_of_work
 from app.kit.ids import new_id
 from app.kit.pages import PageQuery
 from app.models import ApiKey
@@ -40,19 +40,28 @@ def admit(sessions: SessionFactory, token: str, secret: str) -> Caller:
     if key_id is None:
         raise NotAuthenticated("this is no API key of this service; it begins with dcpi_")
     moment = now()
+    with single_statement(sessions) as connection:
+        taken = repository.take(connection, key_id, tokens.digest(token, secret), moment)
+    if taken is None:
+        return _admit_without_token(sessions, token, secret, moment)
+    tenant_id, scopes, quota, full_at = taken
+    return Caller(tenant_id, _parsed(scopes), rates.after_taking(quota, full_at, moment), key_id)
+
+
+def _admit_without_token(
+    sessions: SessionFactory, token: str, secret: str, moment: datetime
+) -> Caller:
+    """The caller of a key that has no limit or is at it; raises NotAuthenticated if invalid."""
     with unit_of_work(sessions) as session:
-        key = repository.by_id(session, key_id)
+        key = repository.by_id(session, tokens.id_in(token) or "")
         if key is None or not tokens.matches(token, secret, key.digest):
             raise NotAuthenticated("the API key is not known here")
         _require_valid(key, moment)
-        allowance = rates.take(session, key, moment)
         repository.note_use(session, key, moment)
-        return Caller(key.tenant_id, scopes_of(key), allowance, key.id)
-
-
-def scopes_of(key: ApiKey) -> frozenset[Scope]:
-    """The scopes of a row."""
-    return frozenset(Scope(name) for name in key.scopes.split(","))
+        quota, allowance = key.requests_per_minute, None
+        if quota is not None:
+            allowance = rates.exhausted(quota, key.bucket_full_at, moment)
+        return Caller(key.tenant_id, _parsed(key.scopes), allowance, key.id)
 
 
 def create(session: Session, settings: Settings, wanted: KeyCreate) -> KeyCreated:
@@ -107,6 +116,10 @@ def _require_valid(key: ApiKey, moment: datetime) -> None:
         raise NotAuthenticated("the API key has been revoked")
     if key.expires_at is not None and key.expires_at <= moment:
         raise NotAuthenticated(f"the API key expired at {key.expires_at.isoformat()}")
+
+
+def _parsed(scopes: str) -> frozenset[Scope]:
+    return frozenset(map(Scope, scopes.split(",")))
 
 
 def _joined(scopes: Iterable[Scope]) -> str:

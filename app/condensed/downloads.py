@@ -3,7 +3,7 @@
 import logging
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import IO, Any, cast
 
 from fastapi import Request
@@ -51,7 +51,7 @@ def serve(request: Request, row: Condensed, path: str, storage: Storage) -> Resp
         response = answer(request, 416, "range_not_satisfiable", f"the file has {size} bytes")
         response.headers["Content-Range"] = f"bytes */{size}"
         return response
-    content = _read(row, path, storage, part)
+    content = _send(row, path, storage, part)
     if part is None:
         headers["Content-Length"] = str(size)
         return StreamingResponse(content, 200, headers, file["media_type"])
@@ -78,9 +78,11 @@ def require_stored(paths: list[str], row: Condensed, storage: Storage) -> None:
             raise _lost(row, path)
 
 
-def _read(row: Condensed, path: str, storage: Storage, part: ByteRange | None) -> Iterator[bytes]:
+def _send(
+    row: Condensed, path: str, storage: Storage, part: ByteRange | None
+) -> AsyncIterator[memoryview] | Iterator[bytes]:
     try:
-        return storage.read(object_key(row.id, path), part)
+        return storage.send(object_key(row.id, path), part)
     except NotFound:
         raise _lost(row, path) from None
 

@@ -17,7 +17,7 @@ from app.datasets.schemas import DatasetRead, read_published, read_upload
 from app.kit.app_state import AppState
 from app.kit.clock import now
 from app.kit.db import reading, unit_of_work
-from app.kit.idempotency import once, recall
+from app.kit.idempotency import recall, remember
 from app.kit.ids import new_id
 from app.kit.pages import PageQuery
 from app.kit.problems import TooLarge
@@ -140,14 +140,14 @@ def _keep(
 def _record(
     session: Session, row: Dataset, key: str | None, asked: dict[str, Any]
 ) -> tuple[DatasetRead, bool]:
-    def add() -> dict[str, Any]:
-        quotas.require_bytes(session, quotas.lock(session), row.stored_bytes)
-        session.add(row)
-        session.flush()
-        return read_upload(row).model_dump(mode="json")
-
-    answer, repeated = once(session, OPERATION, key, asked, add)
-    return DatasetRead.model_validate(answer), repeated
+    shown = read_upload(row)
+    known = remember(session, OPERATION, key, asked, shown.model_dump(mode="json"))
+    if known is not None:
+        return DatasetRead.model_validate(known), True
+    quotas.require_bytes(session, quotas.lock(session), row.stored_bytes)
+    session.add(row)
+    session.flush()
+    return shown, False
 
 
 def _require_free(session: Session, name: str) -> None:

@@ -1,21 +1,24 @@
 """HTTP of jobs."""
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
 from pydantic import AfterValidator, BeforeValidator
+from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 
 from app.jobs import checkpoints, control, polling, service
 from app.jobs.schemas import AttemptRead, EventRead, JobRead, JobRetried
 from app.jobs.states import Status
 from app.jobs.stream import MEDIA_TYPE, EventStream
-from app.kit.app_state import SessionDep, StateDep
+from app.jobs.submission import submit
+from app.kit.app_state import SessionDep, StateDep, transact
 from app.kit.bodies import JsonRoute
 from app.kit.clock import as_text, as_utc
-from app.kit.idempotency import KeyHeader, once
+from app.kit.idempotency import KeyHeader
 from app.kit.pages import Page, PageQueryDep, only_known_parameters
 from app.kit.problems import documented
 from dcpi_core.spec.estimate import Estimate
@@ -33,6 +36,7 @@ JobId = Annotated[
 ]
 Text = Annotated[str | None, Query(max_length=64, pattern=r"^[^\x00]*$")]
 
+JSON = "application/json"
 EXAMPLES: dict[str, Any] = {
     "digits": {
         "summary": "A minute on a laptop: ten images, with feature labels",
@@ -92,30 +96,21 @@ Request_ = Annotated[JobSubmission, Body(openapi_examples=EXAMPLES)]
     responses={202: LOCATION, **documented(413, 415, 422)},
     summary="Submit a job",
 )
-def create_job(
-    body: Request_,
-    session: SessionDep,
-    state: StateDep,
-    idempotency_key: KeyHeader = None,
-) -> JSONResponse:
+async def create_job(
+    body: Request_, state: StateDep, idempotency_key: KeyHeader = None
+) -> Response:
     """Check the request, resolve every default and queue the job.
 
     With an `Idempotency-Key`, a repeated request gets the first answer again.
     """
-
-    def act() -> dict[str, Any]:
-        job = service.create(session, state.settings, body)
-        return service.show(session, job).model_dump(mode="json")
-
-    answer, repeated = once(
-        session, "createJob", idempotency_key, body.model_dump(mode="json"), act
+    answer, repeated = await transact(
+        state, partial(submit, settings=state.settings, request=body, key=idempotency_key)
     )
     headers = {"Location": f"/v1/jobs/{answer['id']}"}
     if repeated:
         headers["Idempotency-Replayed"] = "true"
-    # As it was shown and stored; to check it against the model once more would take longer than
-    # all of the above.
-    return JSONResponse(answer, 202, headers)
+    # As it was shown and stored: to check it against the model once more would take its time.
+    return Response(to_json(answer), 202, headers, JSON)
 
 
 @router.post(

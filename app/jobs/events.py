@@ -7,6 +7,7 @@ from sqlalchemy import select, tuple_, update
 from sqlalchemy.orm import Session
 
 from app.kit.clock import now
+from app.kit.tenancy import insert
 from app.models import Job, JobEvent
 from app.webhooks.outbox import announce
 
@@ -30,11 +31,10 @@ def append_event(session: Session, job_id: str, type_: str, data: dict[str, Any]
 
 
 def first_event(session: Session, job: Job, data: dict[str, Any]) -> None:
-    """The event with number 1, that of a job which is not yet written: both are added at once."""
+    """Write a new job and its event with number 1."""
     job.last_event = 1
-    event = JobEvent(job_id=job.id, seq=1, type=STATUS, data=data, created_at=now())
-    session.add_all([job, event])
-    session.flush()
+    insert(session, job)
+    insert(session, JobEvent(job_id=job.id, seq=1, type=STATUS, data=data, created_at=now()))
     announce(session, job.id, data["status"])
 
 

@@ -6,6 +6,8 @@ tenant's queue a higher priority goes first, then the job that was submitted fir
 never pushes another tenant's jobs back.
 """
 
+from typing import Any
+
 from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
@@ -27,9 +29,10 @@ _same_queue = and_(
     Job.status == Status.QUEUED,
     Job.queue == bindparam("queue"),
 )
-_AHEAD = select(func.count()).select_from(
+AHEAD = select(func.count()).select_from(
     select(Job.id).where(_same_queue, _sooner).limit(MOST_AHEAD).subquery()
 )
+"""How many jobs come before one; its parameters are those of ``place``."""
 
 
 def claim_next(session: Session, queue: str, worker: str, seconds: float) -> Lease | None:
@@ -49,8 +52,12 @@ def ahead_of(session: Session, job: Job) -> int:
 
     ``MOST_AHEAD`` stands for that many or more.
     """
-    own = {name: getattr(job, name) for name in ("id", "priority", "queue", "tenant_id")}
-    return session.scalar(_AHEAD, own) or 0
+    return session.scalar(AHEAD, place(job)) or 0
+
+
+def place(job: Job) -> dict[str, Any]:
+    """What ``AHEAD`` has to know of a job."""
+    return {name: getattr(job, name) for name in ("id", "priority", "queue", "tenant_id")}
 
 
 def _tenants_in_turn(queue: str) -> Select[str]:

@@ -55,16 +55,11 @@ def has_type(column: Any, pi_type: str) -> Any:
     return ("," + column + ",").contains(f",{pi_type},", autoescape=True)
 
 
-def twin_of(session: Session, spec_digest: str, code_version: str) -> Condensed | None:
-    """What the tenant's latest job with this very spec has made, by this version of the code."""
-    return session.scalar(_TWIN, {"digest": spec_digest, "version": code_version})
-
-
-_TWIN = (
-    select(Condensed)
+TWIN = (
+    select(Condensed.id)
     .join(Job, Job.id == Condensed.job_id)
     .where(Job.spec_digest == bindparam("digest"), Condensed.code_version == bindparam("version"))
     .order_by(Condensed.id.desc())
     .limit(1)
 )
-"""Built once, as other statements of a submission are: that takes longer than to send it."""
+"""What the tenant's latest job with this very spec has made, by this version of the code."""

@@ -99,9 +99,9 @@ class EventRead(BaseModel):
     created_at: datetime
 
 
-def read_job(job: Job, queue_ahead: int | None = None) -> JobRead:
-    """A row as it is shown."""
-    spec = JobSpec.model_validate(job.spec)
+def read_job(job: Job, queue_ahead: int | None = None, spec: JobSpec | None = None) -> JobRead:
+    """A row as it is shown; its spec is read from it unless it is at hand."""
+    spec = spec or JobSpec.model_validate(job.spec)
     progress = None if job.progress is None else JobProgress.model_validate(job.progress)
     error = None
     if job.error_code is not None:

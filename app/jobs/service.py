@@ -7,22 +7,17 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.datasets import service as datasets
-from app.jobs import attempts, repository, usage
-from app.jobs.control import deadline_of
-from app.jobs.events import events_after, first_event
+from app.jobs import attempts, repository
+from app.jobs.events import events_after
 from app.jobs.picking import ahead_of
-from app.jobs.schemas import RANKS, JobRead, read_attempt, read_event, read_job
+from app.jobs.schemas import JobRead, read_attempt, read_event, read_job
 from app.jobs.states import TERMINAL, Status
-from app.kit import outbox
-from app.kit.clock import now
-from app.kit.ids import new_id
 from app.kit.pages import PageQuery
-from app.models import Condensed, Job
+from app.models import Job
 from app.settings import Settings
-from dcpi_core import __version__
 from dcpi_core.spec.errors import BudgetError, FieldProblem
 from dcpi_core.spec.estimate import Estimate, estimate
-from dcpi_core.spec.job import NO_PRIVILEGED, JobRequest, JobSpec, JobSubmission
+from dcpi_core.spec.job import JobRequest, JobSpec
 from dcpi_core.spec.resolve import resolve
 
 logger = logging.getLogger(__name__)
@@ -52,64 +47,6 @@ def resolve_request(
 def estimate_request(session: Session, settings: Settings, request: JobRequest) -> Estimate:
     """What a job would cost; changes nothing."""
     return estimate(resolve_request(session, settings, request)[0])
-
-
-def create(session: Session, settings: Settings, request: JobSubmission) -> Job:
-    """Accept a job: its row, its first event and its message, in one transaction.
-
-    A job whose spec has been computed before is answered with that result, unless it asks not to.
-
-    Raises:
-        InvalidInput: names every offending field.
-        QuotaExceeded: the tenant has as many jobs, bytes or device seconds as it may.
-    """
-    spec, dataset_id = resolve_request(session, settings, request)
-    cost = estimate(spec)
-    moment = now()
-    job = Job(
-        id=new_id("job"),
-        status=Status.QUEUED,
-        name=request.name,
-        labels=dict(request.metadata),
-        request=request.model_dump(mode="json"),
-        spec=spec.model_dump(mode="json"),
-        spec_digest=spec.digest(),
-        dataset=spec.dataset.name,
-        dataset_id=dataset_id,
-        base_method=spec.base_method.name,
-        pi_types=",".join(c.name for c in spec.privileged) or NO_PRIVILEGED,
-        images_per_class=spec.images_per_class,
-        estimate=cost.model_dump(mode="json"),
-        created_at=moment,
-        queued_at=moment,
-        priority=RANKS[request.priority],
-        queue=settings.queue,
-        deadline_seconds=request.deadline_seconds,
-        deadline_at=deadline_of(request.deadline_seconds),
-    )
-    twin = None
-    if request.cache == "reuse":
-        twin = repository.twin_of(session, job.spec_digest, __version__)
-    if twin is None:
-        usage.require_room(session, cost.bytes.get("total", 0))
-        _queue(session, job)
-    else:
-        _answer_at_once(session, job, twin)
-    logger.info("job %s: submitted, %s", job.id, job.status, extra={"fields": {"job_id": job.id}})
-    return job
-
-
-def _queue(session: Session, job: Job) -> None:
-    outbox.ring(session, job.id, job.queue)
-    first_event(session, job, {"status": Status.QUEUED})
-
-
-def _answer_at_once(session: Session, job: Job, twin: Condensed) -> None:
-    job.status, job.cached = Status.SUCCEEDED, True
-    job.finished_at, job.deadline_at = job.created_at, None
-    job.condensed_id, job.headline = twin.id, twin.headline
-    told = {"status": Status.SUCCEEDED, "cached": True, "condensed_id": twin.id}
-    first_event(session, job, told)
 
 
 def find(

@@ -1,10 +1,10 @@
 """What the application holds while it runs, and how endpoints get at it."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Annotated
+from typing import Annotated, TypeVar
 
-from anyio import CapacityLimiter
+from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
@@ -17,6 +17,8 @@ from app.kit.storage import Storage
 from app.kit.tenancy import NOBODY, bound
 from app.kit.watching import Requests
 from app.settings import Settings
+
+Result = TypeVar("Result")
 
 SEATS = 10
 """Requests that may have a session at once, fewer than the pool has connections."""
@@ -82,6 +84,23 @@ def _session(request: Request, state: StateDep, _: Seat) -> Iterator[Session]:
     with unit_of_work(state.sessions) as session:
         yield session
     state.relay.wake()
+
+
+async def transact(state: AppState, act: Callable[[Session], Result]) -> Result:
+    """Act in one transaction, in a thread that is entered once.
+
+    As a ``SessionDep`` gives an operation, whose thread is entered three times: to begin, to act
+    and to commit.
+    """
+
+    def acted() -> Result:
+        with unit_of_work(state.sessions) as session:
+            return act(session)
+
+    async with state.seats:
+        found = await to_thread.run_sync(acted)
+    state.relay.wake()
+    return found
 
 
 # The transaction is committed before the answer is sent, so that a 202 never lies.

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import to_json
 from sqlalchemy import Connection, Dialect, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import InvalidatePoolError
@@ -42,13 +43,13 @@ def build_engine(url: str) -> Engine:
     if parsed.get_backend_name() != "sqlite":
         given = set(parsed.query)
         options = {name: value for name, value in POSTGRES.items() if name not in given}
-        engine = create_engine(url, connect_args=options)
+        engine = create_engine(url, connect_args=options, json_serializer=_json)
         event.listen(engine, "checkin", _note_return)
         event.listen(engine, "checkout", partial(_require_alive, engine.dialect))
         return engine
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": 30})
+    engine = create_engine(url, connect_args={"timeout": 30}, json_serializer=_json)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -74,6 +75,25 @@ def reading(sessions: SessionFactory) -> Iterator[Session]:
     with sessions() as session:
         session.connection(execution_options={READ_ONLY: True})
         yield session
+
+
+@contextmanager
+def single_statement(sessions: SessionFactory) -> Iterator[Connection]:
+    """A connection for one statement that is a transaction of its own.
+
+    PostgreSQL commits such a statement by itself: one round trip in place of three.
+    """
+    with sessions() as session:
+        if session.get_bind().dialect.name == "postgresql":
+            yield session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+            return
+        with session.begin():
+            yield session.connection()
+
+
+def _json(value: Any) -> str:
+    """As ``json.dumps``, in a third of its time; NaN is left for the database to refuse."""
+    return to_json(value, inf_nan_mode="constants").decode()
 
 
 def _note_return(_connection: Any, record: Any) -> None:

@@ -2,12 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import Header
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -33,48 +32,49 @@ KeyHeader = Annotated[
 ]
 
 
-def once(
-    session: Session, operation: str, key: str | None, body: Any, act: Callable[[], Answer]
-) -> tuple[Answer, bool]:
-    """Act, or repeat the answer given to the same key before.
+def remember(
+    session: Session, operation: str, key: str | None, body: Any, answer: Answer
+) -> Answer | None:
+    """Write the answer to a key, before anything is done that it tells of.
 
-    The key is written before anything else is done: of two requests at the same time the second
-    waits in the database for the first to commit, and then finds its answer.
+    Of two requests at the same time the second waits in the database for the first to commit, and
+    then finds its answer.
 
     Returns:
-        The answer, and whether it is a repetition.
+        None if the key is new, or there is none; otherwise what was answered to it before.
 
     Raises:
         InvalidInput: the key was used with another body.
     """
-    if key is None:
-        return act(), False
-    row_id = _write(session, operation, key, body)
-    if row_id is None:
-        known = recall(session, operation, key, body)
-        if known is not None:
-            return known, True
-        _forget(session, operation, key)  # it is too old to count
-        return once(session, operation, key, body, act)
-    answer = act()
-    own = update(IdempotencyKey).where(IdempotencyKey.id == row_id)
-    session.execute(own.values(answer=answer), execution_options=AS_IT_IS)
-    return answer, False
+    if key is None or _write(session, operation, key, body, answer):
+        return None
+    known = recall(session, operation, key, body)
+    if known is not None:
+        return known
+    _forget(session, operation, key)  # it is too old to count
+    return remember(session, operation, key, body, answer)
 
 
-def _write(session: Session, operation: str, key: str, body: Any) -> int | None:
-    """Write the key, without its answer; the row's id, or None if the key is there already."""
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+def _write(session: Session, operation: str, key: str, body: Any, answer: Answer) -> bool:
+    """Write the key with its answer; whether it is a new one."""
     values: dict[str, Any] = {
         "tenant_id": tenant_of(session),
         "operation": operation,
         "key": key,
         "fingerprint": _fingerprint(body),
-        "answer": {},
+        "answer": answer,
         "created_at": now(),
     }
-    new = insert(IdempotencyKey).values(values).on_conflict_do_nothing()
-    return session.scalar(new.returning(IdempotencyKey.id))
+    connection = session.connection()
+    return connection.scalar(_NEW[connection.dialect.name], values) is not None
+
+
+_NEW = {
+    dialect.dialect.name: dialect.insert(IdempotencyKey.__table__)
+    .on_conflict_do_nothing()
+    .returning(IdempotencyKey.id)
+    for dialect in (postgresql, sqlite)
+}
 
 
 def _forget(session: Session, operation: str, key: str) -> None:

@@ -12,8 +12,9 @@ from app.settings import Settings
 logger = logging.getLogger(__name__)
 
 ROUND_SECONDS = 1.0
-GATHER_SECONDS = 0.05
-"""Between a call and the look at what there is: many calls at once are worth one look."""
+GATHER_SECONDS = 0.25
+"""At least between two looks at what there is: many calls at once are worth one look. A call after
+a quiet time is answered at once."""
 STOP_SECONDS = 5.0
 
 
@@ -44,12 +45,13 @@ class Relay:
 
     def _run(self) -> None:
         while not self._over.is_set():
+            began = time.monotonic()
             try:
                 self._round()
             except Exception as error:  # noqa: BLE001 - whatever it is, the next round may succeed
                 logger.warning("outbox waits: %s", error)
             if self._wake.wait(ROUND_SECONDS):
-                self._over.wait(GATHER_SECONDS)
+                self._over.wait(max(0.0, began + GATHER_SECONDS - time.monotonic()))
             self._wake.clear()
 
     def _round(self) -> None:

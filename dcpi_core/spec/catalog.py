@@ -9,15 +9,16 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
 from pydantic import Field
 
 from dcpi_core.spec.base import Name, Record
 from dcpi_core.spec.dataset import DatasetFacts
 from dcpi_core.spec.errors import FieldProblem, InvalidInput, UnknownName
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
 
 
 class Preset(Record):
@@ -79,6 +80,10 @@ class CatalogEntry(Record):
         Raises:
             InvalidInput: names each offending field below ``pointer`` and what is allowed.
         """
+        if not options:
+            return
+        from jsonschema import Draft202012Validator  # noqa: PLC0415 - a tenth of an import of this
+
         found = Draft202012Validator(self.options_schema).iter_errors(dict(options))
         problems = [_field_problem(error, pointer, self.options_schema) for error in found]
         if problems:
@@ -124,7 +129,9 @@ def _lookup(
         raise UnknownName.of(kind, name, entries, pointer) from None
 
 
-def _field_problem(error: ValidationError, pointer: str, schema: Mapping[str, Any]) -> FieldProblem:
+def _field_problem(
+    error: "ValidationError", pointer: str, schema: Mapping[str, Any]
+) -> FieldProblem:
     where = "".join(f"/{part}" for part in error.absolute_path)
     message = error.message
     if error.validator == "additionalProperties":

@@ -95,6 +95,18 @@ def test_a_repeated_request_gets_the_first_answer(client):
     assert len(client.get("/v1/jobs").json()["data"]) == 1
 
 
+def test_an_accepted_request_is_repeated_even_where_it_would_be_refused_by_now(client, settings):
+    body, headers = FOUR_WORDS | {"fraction": "1.4%"}, {"Idempotency-Key": "before"}
+    first = client.post("/v1/jobs", json=body, headers=headers)
+    assert first.json()["num_images"] == 20
+    stricter = settings.model_copy(update={"max_images": 10})
+    with TestClient(create_app(stricter)) as later:
+        assert later.post("/v1/jobs", json=body).status_code == 422
+        again = later.post("/v1/jobs", json=body, headers=headers)
+    assert (again.status_code, again.json()) == (202, first.json())
+    assert again.headers["Idempotency-Replayed"] == "true"
+
+
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_twins_at_the_same_moment_make_one_job(database, tmp_path, request):
     url = "" if database == "sqlite" else request.getfixturevalue("postgres_url")()

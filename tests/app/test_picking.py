@@ -6,12 +6,12 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
-from app.jobs import leases, picking
+from app.jobs import leases, picking, submission
 from app.kit.clock import now
 from app.kit.db import build_engine, build_sessions, unit_of_work
 from app.migrate import upgrade
 from app.models import Job, Tenant
-from tests.app.conftest import queued
+from tests.app.conftest import FOUR_WORDS, queued
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -92,6 +92,18 @@ def test_a_job_that_broke_is_held_back_for_its_pause(sessions):
         lease = picking.claim_next(session, "gpu", "worker", 60.0)
         leases.release(session, lease, max_attempts=3, reason="broke", pause_seconds=60)
     assert take(sessions) is None
+
+
+def test_a_long_queue_is_counted_once_a_second(client, monkeypatch):
+    monkeypatch.setattr(submission, "_long", {})
+    monkeypatch.setattr(submission.picking, "MOST_AHEAD", 0)  # any queue is that long
+    monkeypatch.setattr(submission, "LONG_SECONDS", 3600.0)
+    counted = client.post("/v1/jobs", json=FOUR_WORDS).json()
+    believed = client.post("/v1/jobs", json=FOUR_WORDS).json()
+    assert (counted["queue_ahead"], believed["queue_ahead"]) == (0, 1000)
+    assert client.get(believed["urls"]["self"]).json()["queue_ahead"] == 1, "who looks is told"
+    other = client.post("/v1/jobs", json=FOUR_WORDS | {"priority": "low"}).json()
+    assert other["queue_ahead"] == 2, "a queue is that of a priority"
 
 
 def test_a_place_in_the_queue_counts_what_is_served_before(sessions):

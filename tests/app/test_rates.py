@@ -5,13 +5,12 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import select
 
-from app.access import rates, service
+from app.access import service
+from app.access.schemas import KeyCreate
 from app.kit.db import build_engine, build_sessions, unit_of_work
-from app.kit.ids import new_id
 from app.migrate import upgrade
-from app.models import DEFAULT_TENANT, ApiKey
+from app.models import DEFAULT_TENANT
 from app.settings import Settings
 from tests.app.access import SECRET, bearer, new_key
 from tests.app.conftest import FOUR_WORDS
@@ -91,7 +90,7 @@ def test_refusals_for_want_of_a_scope_count_too(client, state, monkeypatch):
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_of_many_at_once_exactly_the_quota_is_let_through(database, tmp_path, request):
+def test_of_many_at_once_exactly_the_quota_is_let_through(database, tmp_path, request, monkeypatch):
     """Each thread with a connection of its own, as processes have."""
     if database == "sqlite":
         url = f"sqlite:///{tmp_path / 'race.db'}"
@@ -100,24 +99,17 @@ def test_of_many_at_once_exactly_the_quota_is_let_through(database, tmp_path, re
     upgrade(url)
     engine = build_engine(url)
     sessions = build_sessions(engine)
-    row = ApiKey(
-        id=new_id("key"),
-        tenant_id=DEFAULT_TENANT,
-        name="test",
-        digest="",
-        scopes="read",
-        requests_per_minute=5,
-        created_at=START,
-    )
+    settings = Settings(auth="on", key_secret=SECRET, requests_per_minute=5)
+    row, token = service.new_key(settings, KeyCreate(name="test"))
+    row.tenant_id = DEFAULT_TENANT
     with unit_of_work(sessions) as session:
         session.add(row)
+    at(monkeypatch, 0)
     found, together = [], threading.Barrier(12)
 
     def ask() -> None:
         together.wait()
-        with unit_of_work(sessions) as session:
-            key = session.scalars(select(ApiKey)).one()
-            found.append(rates.take(session, key, START))
+        found.append(service.admit(sessions, token, SECRET).allowance)
 
     threads = [threading.Thread(target=ask) for _ in range(12)]
     for thread in threads:

@@ -1,5 +1,10 @@
+import asyncio
+import os
+import random
+
 import pytest
 
+from app.kit.local_files import CACHED_BYTES, open_file
 from app.kit.storage import ByteRange, open_storage
 from app.settings import Settings
 from dcpi_core.spec.errors import NotFound
@@ -21,6 +26,75 @@ def test_what_goes_in_comes_out(storage, tmp_path):
     assert b"".join(storage.read("a/b.bin", ByteRange(5, 9))) == content[5:9]
     storage.get_file("a/b.bin", tmp_path / "folder" / "out")
     assert (tmp_path / "folder" / "out").read_bytes() == content
+
+
+async def gathered(pieces) -> bytes:
+    """What an answer would send of these pieces."""
+    if not hasattr(pieces, "__aiter__"):
+        return b"".join(pieces)
+    return b"".join([bytes(piece) async for piece in pieces])
+
+
+@pytest.mark.parametrize("part", [None, (0, 1), (5, 600_001), (262_144, 524_288)])
+def test_a_part_is_sent_as_it_is(storage, tmp_path, part):
+    content = random.Random(0).randbytes(700_000)  # several pieces
+    (tmp_path / "in").write_bytes(content)
+    storage.put_file("sent", tmp_path / "in")
+    found = asyncio.run(gathered(storage.send("sent", ByteRange(*part) if part else None)))
+    assert found == content[slice(*part) if part else slice(None)]
+
+
+def test_an_empty_object_is_sent_and_a_missing_one_is_not_found(storage, tmp_path):
+    (tmp_path / "in").write_bytes(b"")
+    storage.put_file("empty", tmp_path / "in")
+    assert asyncio.run(gathered(storage.send("empty"))) == b""
+    with pytest.raises(NotFound):
+        storage.send("nothing", ByteRange(0, 1))
+
+
+def refuses(*_):
+    raise BlockingIOError  # nothing of it is in memory
+
+
+def gives_a_byte(file, buffers, at, _):
+    buffers[0][:1] = os.pread(file, 1, at)
+    return 1
+
+
+@pytest.mark.parametrize(
+    ("name", "found"), [("NOWAIT", None), ("os.preadv", refuses), ("os.preadv", gives_a_byte)]
+)
+def test_what_is_not_in_memory_is_read_all_the_same(tmp_path, monkeypatch, name, found):
+    content = random.Random(0).randbytes(3000)
+    (tmp_path / "file").write_bytes(content)
+    monkeypatch.setattr(f"app.kit.local_files.{name}", found)
+    assert asyncio.run(gathered(open_file(tmp_path / "file", 1, 2999))) == content[1:2999]
+
+
+def test_a_file_that_becomes_shorter_ends_the_answer(tmp_path):
+    (tmp_path / "file").write_bytes(b"short")
+    assert asyncio.run(gathered(open_file(tmp_path / "file", 0, 10))) == b"short"
+
+
+def test_a_large_file_leaves_others_their_turns(tmp_path):
+    (tmp_path / "file").write_bytes(bytes(CACHED_BYTES * 8))
+
+    async def turns() -> int:
+        count, over = 0, asyncio.Event()
+
+        async def other() -> None:
+            nonlocal count
+            while not over.is_set():
+                count += 1
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(other())
+        await gathered(open_file(tmp_path / "file", 0, CACHED_BYTES * 8))
+        over.set()
+        await task
+        return count
+
+    assert asyncio.run(turns()) >= 8
 
 
 def test_an_object_is_replaced_whole(storage, tmp_path):

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from app.jobs import attempts, control, repository, service
+from app.jobs import attempts, control, repository
 from app.jobs.events import events_after
+from app.jobs.submission import submit
 from app.kit.broker import Bell
 from app.kit.db import unit_of_work
 from app.kit.tenancy import bound
@@ -84,9 +85,9 @@ class Desk:
     def submit(self, **changes) -> str:
         request = JobSubmission.model_validate(REQUEST | changes)
         with unit_of_work(bound(self.tools.sessions, DEFAULT_TENANT)) as session:
-            job = service.create(session, self.tools.settings, request)
+            job, _ = submit(session, self.tools.settings, request)
             session.query(OutboxMessage).delete()
-            return job.id
+            return str(job["id"])
 
     def supervisor(self, scene: str, **patience) -> Supervisor:
         """One whose child plays the scene of ``fake_child.py``."""

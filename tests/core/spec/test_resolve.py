@@ -43,6 +43,20 @@ def test_published_loops_follow_the_budget(images, loops):
     assert (options["outer_loops"], options["inner_epochs"]) == loops
 
 
+COMPONENTS = [*load_catalog().methods.values(), *load_catalog().privileged_types.values()]
+
+
+@pytest.mark.parametrize("entry", COMPONENTS, ids=lambda entry: entry.name)
+def test_what_the_catalogue_fills_in_is_within_its_own_limits(entry):
+    """Each limit is one field's, so what holds of every preset holds of all of them together."""
+    assert set(entry.options_schema) <= {
+        *("type", "title", "description", "properties", "additionalProperties")
+    }
+    for preset in (None, *entry.presets):
+        filled = entry.option_defaults() | (preset.options if preset else {})
+        entry.check_options(filled, "")
+
+
 def test_the_user_wins_over_presets_and_presets_over_defaults():
     options = {"base": {"outer_loops": 3}, "pi": {"feature": {"preset": "published"}}}
     spec = resolved(options=options)
