@@ -70,21 +70,28 @@ def verify(
         for check in checks:
             _line(check.passed, f"{check.name}: {check.detail}")
         if trained is not None:
-            _line(trained.verdict == "reproduced", badge(trained))
+            _show(trained)
     if not passed or (again and trained is not None and trained.verdict != "reproduced"):
         raise typer.Exit(1)
 
 
-def badge(found: Verification) -> str:
-    """The verdict in a line: both accuracies, the tolerance, when and where."""
-    ours, theirs = (
-        Row("", "", found.network, runs, 0).accuracy for runs in (found.measured, found.reported)
-    )
-    return (
-        f"{found.verdict}: {ours} %, reported {theirs} %, difference {100 * found.difference:+.2f} "
-        f"of at most {100 * found.tolerance:.2f}; {found.network}, protocol {found.protocol}, "
-        f"{found.created_at}, {found.environment.machine}"
-    )
+def _show(found: Verification) -> None:
+    """A line for each arm: both accuracies and the tolerance; then when, where and what not."""
+    for arm in found.arms:
+        ours, theirs = (
+            Row("", "", arm.network, runs, 0).accuracy for runs in (arm.measured, arm.reported)
+        )
+        _line(
+            arm.verdict == "reproduced",
+            f"{arm.verdict}: {arm.arm}, {arm.network}: {ours} %, reported {theirs} %, difference "
+            f"{100 * arm.difference:+.2f} of at most {100 * arm.tolerance:.2f}",
+        )
+    console = screen.out()
+    where = f"protocol {found.protocol}, {found.created_at}, {found.environment.machine}"
+    console.print(where, markup=False)
+    if found.unverified:
+        names = ", ".join(dict.fromkeys(other.arm for other in found.unverified))
+        console.print(f"not in the bundle, so not verified: {names}", markup=False)
 
 
 def _line(good: bool, text: str) -> None:
@@ -102,11 +109,13 @@ def _train_again(
     bars: screen.PhaseBars,
 ) -> Verification:
     from dcpi_core.bundle import load
-    from dcpi_core.evaluation.verification import verify_by_training
+    from dcpi_core.compute import Runtime
+    from dcpi_core.evaluation.verification import Watch, verify_by_training
 
     loaded = load(path)
     split = sources.read_test(origin, loaded.spec.dataset, test)
-    return verify_by_training(path, loaded, split, repeats, device, bars.student)
+    runtime, watch = Runtime.choose(device), Watch(progress=bars)
+    return verify_by_training(path, loaded, split, repeats, runtime, watch)
 
 
 def _read(record: Path, bundle: Path) -> Verification | None:
@@ -120,7 +129,9 @@ def _read(record: Path, bundle: Path) -> Verification | None:
     try:
         found = Verification.model_validate_json(record.read_bytes())
     except ValidationError:
-        raise BundleError(f"{record.name} is no record of a verification; remove it") from None
+        raise BundleError(
+            f"{record.name} is no record that this version reads; remove it, or use --retrain"
+        ) from None
     if found.manifest_sha256 != manifest_digest(bundle):
         screen.err().print(f"{record.name} is about another bundle and not shown", markup=False)
         return None

@@ -51,9 +51,11 @@ class TestRetraining:
         found, loaded = Verification.model_validate_json(record.read_bytes()), load(bundle)
         assert found.bundle == loaded.manifest.id
         assert found.seeds == loaded.report.seeds
-        assert found.reported == loaded.report.arm("base").runs
-        assert found.measured == pytest.approx(found.reported, abs=0.01)
-        assert found.tolerance == pytest.approx(0.03)  # of a single run
+        (arm,) = found.arms
+        assert (arm.arm, arm.reported) == ("base", loaded.report.arm("base").runs)
+        assert arm.measured == pytest.approx(arm.reported, abs=0.01)
+        assert [other.arm for other in found.unverified] == ["random"]
+        assert arm.tolerance == pytest.approx(0.03)  # of a single run
         assert found.environment.machine
         after = {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()}
         assert after == before
