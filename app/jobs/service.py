@@ -10,6 +10,7 @@ from app.datasets import service as datasets
 from app.jobs import attempts, repository, usage
 from app.jobs.control import deadline_of
 from app.jobs.events import events_after, first_event
+from app.jobs.kinds import Kind
 from app.jobs.picking import ahead_of
 from app.jobs.schemas import RANKS, JobRead, read_attempt, read_event, read_job
 from app.jobs.states import TERMINAL, Status
@@ -68,6 +69,7 @@ def create(session: Session, settings: Settings, request: JobSubmission) -> Job:
     moment = now()
     job = Job(
         id=new_id("job"),
+        kind=Kind.CONDENSE,
         status=Status.QUEUED,
         name=request.name,
         labels=dict(request.metadata),
@@ -91,15 +93,25 @@ def create(session: Session, settings: Settings, request: JobSubmission) -> Job:
     if request.cache == "reuse":
         twin = repository.twin_of(session, job.spec_digest, __version__)
     if twin is None:
-        usage.require_room(session, cost.bytes.get("total", 0))
-        _queue(session, job)
+        enqueue(session, job, cost.bytes.get("total", 0))
     else:
         _answer_at_once(session, job, twin)
     logger.info("job %s: submitted, %s", job.id, job.status, extra={"fields": {"job_id": job.id}})
     return job
 
 
-def _queue(session: Session, job: Job) -> None:
+def enqueue(session: Session, job: Job, result_bytes: int) -> None:
+    """Queue a new job of any kind: its row, its first event and its message.
+
+    Args:
+        session: of the request.
+        job: not yet in the session; its status is ``queued``.
+        result_bytes: what its result will take of the storage.
+
+    Raises:
+        QuotaExceeded: the tenant has as many jobs, bytes or device seconds as it may.
+    """
+    usage.require_room(session, result_bytes)
     outbox.ring(session, job.id, job.queue)
     first_event(session, job, {"status": Status.QUEUED})
 
