@@ -6,9 +6,11 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from dcpi_core.cli import asking, bundles, screen, sources
+from dcpi_core.cli import asking, bundles, remote, screen, sources
+from dcpi_core.cli.remote import LOCAL, ApiKey, Server
 from dcpi_core.cli.table import Row
-from dcpi_core.spec.errors import BundleError
+from dcpi_core.client import Client
+from dcpi_core.spec.errors import BundleError, InvalidInput
 from dcpi_core.spec.verification import Verification
 
 Retrain = Annotated[
@@ -17,6 +19,9 @@ Retrain = Annotated[
 Repeats = Annotated[
     int | None,
     typer.Option("--repeats", min=1, help="students to train again; default: all of the report"),
+]
+Remote = Annotated[
+    bool, typer.Option("--remote", help="BUNDLE is an id: have the service train again")
 ]
 RecordFile = Annotated[
     Path | None,
@@ -40,6 +45,9 @@ def verify(
     data_root: asking.DataRoot = None,
     cache: asking.Cache = asking.CACHE,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda")] = "auto",
+    at_the_service: Remote = False,
+    server: Server = LOCAL,
+    api_key: ApiKey = None,
     as_json: asking.AsJson = False,
 ) -> None:
     """Check every file, digest, shape and value of a bundle; exit status 1 if one is wrong.
@@ -47,7 +55,14 @@ def verify(
     With --retrain, students are trained again from the bundle's bytes by its recipe; status 1 then
     also says that their mean accuracy is not the reported one. The record is written beside the
     bundle, and later calls show it.
+
+    With --remote, BUNDLE is the id of a condensed dataset, and the service trains on the files that
+    it has published.
     """
+    if at_the_service:
+        _refuse_local_options(record, test, archive, image_size, data_root)
+        _verify_at_the_service(str(bundle), repeats, Client(server, api_key=api_key), as_json)
+        return
     from dcpi_core.bundle import verify as checks_of
     from dcpi_core.evaluation.verification import record_path
 
@@ -77,6 +92,8 @@ def verify(
 
 def _show(found: Verification) -> None:
     """A line for each arm: both accuracies and the tolerance; then when, where and what not."""
+    for check in found.failed_checks:
+        _line(False, f"{check.name}: {check.detail}")
     for arm in found.arms:
         ours, theirs = (
             Row("", "", arm.network, runs, 0).accuracy for runs in (arm.measured, arm.reported)
@@ -87,7 +104,8 @@ def _show(found: Verification) -> None:
             f"{100 * arm.difference:+.2f} of at most {100 * arm.tolerance:.2f}",
         )
     console = screen.out()
-    where = f"protocol {found.protocol}, {found.created_at}, {found.environment.machine}"
+    protocol = f"protocol {found.protocol}, " if found.protocol else ""
+    where = f"{protocol}{found.created_at}, {found.environment.machine}"
     console.print(where, markup=False)
     if found.unverified:
         names = ", ".join(dict.fromkeys(other.arm for other in found.unverified))
@@ -98,6 +116,32 @@ def _line(good: bool, text: str) -> None:
     mark, style = ("ok  ", "green") if good else ("FAIL", "bold red")
     screen.out().print(mark, style=style, end=" ")
     screen.out().print(text, markup=False)
+
+
+def _refuse_local_options(*given: object) -> None:
+    if any(value is not None for value in given):
+        raise InvalidInput(
+            "with --remote the service reads its own files and test images; leave out --record, "
+            "--test, --archive, --image-size and --data-root"
+        )
+
+
+def _verify_at_the_service(
+    condensed_id: str, repeats: int | None, connection: Client, as_json: bool
+) -> None:
+    with connection as client:
+        asked = client.condensed.verify(condensed_id, repeats=repeats)
+        later = f"what it finds will be at /v1/condensed/{condensed_id}/verifications/{asked.id}"
+        job = remote.watch(client, client.jobs.get(asked.job_id), later, quiet=as_json)
+        found = client.condensed.verifications(condensed_id).get(asked.id)
+    if as_json:
+        screen.print_json(found.model_dump(mode="json"))
+    elif found.record is not None:
+        _show(found.record)
+    if found.record is None:
+        remote.tell_why(job)
+    if found.outcome != "passed":
+        raise typer.Exit(1)
 
 
 def _train_again(
