@@ -3,12 +3,14 @@
 import xml.etree.ElementTree as ElementTree
 
 import pytest
+from alembic import command
 from sqlalchemy import func, select, update
 
 from app.condensed.schemas import Verified
 from app.jobs import leases
 from app.kit.clock import now
 from app.kit.db import unit_of_work
+from app.migrate import config_for
 from app.models import DEFAULT_TENANT, Job, OutboxMessage, Tenant, Verification
 from app.verifications import badge, recording
 from dcpi_core.client.models import Verification as RemoteVerification
@@ -280,6 +282,18 @@ class TestDeletion:
         assert client.delete(maker).status_code == 204
         assert client.get(f"/v1/condensed/{condensed_id}").status_code == 404
         assert client.get(made["urls"]["job"]).json()["status"] == "cancelled"
+
+
+def test_a_version_before_this_one_finds_nothing_that_it_does_not_know(
+    client, settings, state, condensed_id
+):
+    made = ask(client, condensed_id).json()
+    command.downgrade(config_for(settings.resolved_database_url), "0005_queue_index")
+    with state.engine.connect() as connection:
+        left = connection.exec_driver_sql("SELECT id FROM jobs").scalars().all()
+        events = connection.exec_driver_sql("SELECT DISTINCT job_id FROM job_events").scalars()
+        assert made["job_id"] not in [*left, *events]
+        assert len(left) == 1, "the one that made the set"
 
 
 class TestBadge:
