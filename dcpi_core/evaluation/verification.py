@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -12,9 +12,8 @@ from dcpi_core.bundle.reader import Bundle, load
 from dcpi_core.bundle.source import open_source
 from dcpi_core.checkpoint import load_tensors, save_tensors
 from dcpi_core.compute import Runtime
-from dcpi_core.condensed import CondensedSet
 from dcpi_core.datasets.base import Split
-from dcpi_core.evaluation.controls import permuted
+from dcpi_core.evaluation.claims import Claim, claims_of
 from dcpi_core.evaluation.measure import accuracy_on
 from dcpi_core.evaluation.reporting import environment
 from dcpi_core.rng import Streams
@@ -29,31 +28,11 @@ from dcpi_core.spec.progress import (
     ignore_progress,
     never_stop,
 )
-from dcpi_core.spec.protocols import other_view_of
-from dcpi_core.spec.report import Arm, Report
-from dcpi_core.spec.verification import (
-    ArmVerification,
-    FailedCheck,
-    Unverified,
-    Verification,
-)
-from dcpi_core.training import Recipe, fit
+from dcpi_core.spec.verification import ArmVerification, FailedCheck, Verification
+from dcpi_core.training import fit
 
 OnStudent = Callable[[int, int, int | None], None]
 """Called with (students done, students in all, seed of the next; None at the end)."""
-
-NOT_IN_THE_BUNDLE = {
-    "random": "its images are drawn from the source",
-    "base": "the images were tuned after the base method",
-    "assigned": "its labels were not shipped",
-    "equal_bytes": "its images were not shipped",
-    "equal_steps": "its images were not shipped",
-    "random_privileged": "its images are drawn from the source",
-    "noise": "its labels were not shipped",
-    "full": "it is all training images of the source",
-    "random_other_view": "its images are drawn from the source",
-}
-"""Why an arm cannot be measured again from the bytes of a bundle."""
 
 
 def _tell_nobody(done: int, total: int, seed: int | None) -> None:
@@ -86,15 +65,6 @@ def retrain(
 
 
 @dataclass(frozen=True)
-class Claim:
-    """An arm of a report with what its students learned from, as the bundle's bytes have it."""
-
-    arm: Arm
-    training_set: CondensedSet
-    recipe: Recipe
-
-
-@dataclass(frozen=True)
 class Watch:
     """Who is told how far a verification is, and may end it.
 
@@ -106,38 +76,6 @@ class Watch:
     progress: ProgressSink = ignore_progress
     stop: StopSignal = never_stop
     kept: Path | None = None
-
-
-def claims_of(bundle: Bundle) -> tuple[list[Claim], list[Unverified]]:
-    """The report's arms that can be measured again from the bundle's bytes, and the others."""
-    claims, others = [], []
-    for arm in bundle.report.arms:
-        claim = _claim_of(arm, bundle)
-        if claim is None:
-            reason = NOT_IN_THE_BUNDLE[arm.name]
-            others.append(Unverified(arm=arm.name, network=arm.network, reason=reason))
-        else:
-            claims.append(claim)
-    return claims, others
-
-
-def _claim_of(arm: Arm, bundle: Bundle) -> Claim | None:
-    shipped, own = bundle.condensed, bundle.recipe
-    if arm.name == _bare_arm(bundle.report):
-        return Claim(arm, shipped.with_privileged(), own)
-    if arm.name == "privileged":
-        return Claim(arm, shipped, own)
-    if arm.name == "permuted":
-        return Claim(arm, permuted(shipped, bundle.spec.images_per_class), own)
-    if arm.name == "other_view":
-        view = other_view_of(bundle.spec.evaluation.protocol, bundle.spec.dataset.name)
-        return Claim(arm, shipped, replace(own, augmentation=view))
-    return None
-
-
-def _bare_arm(report: Report) -> str:
-    """The arm that trained on the shipped images without privileged labels."""
-    return "tuned" if any(arm.name == "tuned" for arm in report.arms) else "base"
 
 
 def verify_by_training(

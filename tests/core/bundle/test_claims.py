@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dcpi_core.bundle import load
-from dcpi_core.evaluation.verification import NOT_IN_THE_BUNDLE, claims_of
+from dcpi_core.evaluation.claims import NOT_IN_THE_BUNDLE, claims_of
 from dcpi_core.spec.report import ArmName
 
 ARMS = [name for part in get_args(ArmName) for name in get_args(part)]
