@@ -34,6 +34,7 @@ from app.kit.watching import WatchedRequests
 from app.metrics import endpoints as metrics
 from app.removal import endpoints as removal
 from app.settings import Settings
+from app.verifications import endpoints as verifications
 from app.webhooks import endpoints as webhooks
 from app.webhooks.courier import Courier, sender
 from dcpi_core import __version__
@@ -92,6 +93,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         jobs,
         datasets,
         condensed,
+        verifications,
         removal,
         webhooks,
         catalog,

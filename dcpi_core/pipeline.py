@@ -125,7 +125,7 @@ class _Job:
     @cached_property
     def source(self) -> ImageDataset:
         """The dataset; only the evaluation looks at its test split."""
-        return _read_source(self.spec, self.place)
+        return read_source(self.spec, self.place)
 
     @cached_property
     def ctx(self) -> Context:
@@ -402,7 +402,12 @@ def _instance(registry: Registry[Any], component: Component) -> Any:
     return entry.target(entry.options.model_validate(component.options))
 
 
-def _read_source(spec: JobSpec, place: Workplace) -> ImageDataset:
+def read_source(spec: JobSpec, place: Workplace) -> ImageDataset:
+    """The dataset of a job.
+
+    Raises:
+        DatasetUnavailable: this machine does not have it, or has another one of that name.
+    """
     if place.dataset_file is not None:
         source = load_prepared(place.dataset_file)
     else:

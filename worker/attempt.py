@@ -48,10 +48,10 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """A verdict, with the bundle or the reason."""
+    """A verdict, with what was made or the reason."""
 
     verdict: Verdict
-    bundle: Path | None = None
+    made: Path | None = None
     code: str = ""
     detail: str = ""
 
@@ -169,7 +169,7 @@ class Attempt:
         if reason is Reason.CANCEL:
             return Outcome(Verdict.CANCELLED)
         if code == Exit.DONE and isinstance(self._last, DoneLine):
-            return Outcome(Verdict.SUCCEEDED, bundle=self._last.bundle)
+            return Outcome(Verdict.SUCCEEDED, made=self._last.made)
         if code == Exit.JOB_AT_FAULT and isinstance(self._last, ErrorLine):
             return self._fault(self._last)
         if reason in WISHES:

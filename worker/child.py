@@ -14,7 +14,7 @@ from typing import IO
 
 from pydantic import ValidationError
 
-from worker.protocol import Line, Order, parse_line
+from worker.protocol import AnyOrder, Line, parse_line
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ JOIN_SECONDS = 3.0
 class Child:
     """A process in a session of its own, so that a signal reaches all that it started."""
 
-    def __init__(self, command: Sequence[str], order: Order) -> None:
+    def __init__(self, command: Sequence[str], order: AnyOrder) -> None:
         self.last_words: deque[str] = deque(maxlen=LAST_WORDS)
         self._lines: queue.SimpleQueue[Line] = queue.SimpleQueue()
         self._process = subprocess.Popen(

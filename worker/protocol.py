@@ -47,7 +47,7 @@ class Message(BaseModel):
 
 
 class Order(Message):
-    """What to run and where; fields as in the pipeline's ``Workplace``."""
+    """What any work needs, and where it is done; fields as in the pipeline's ``Workplace``."""
 
     spec: JobSpec
     workspace: Path
@@ -56,6 +56,31 @@ class Order(Message):
     dataset_file: Path | None = None
     device: str = "auto"
     shrink: int = 0
+
+
+class CondenseOrder(Order):
+    """Run the pipeline of ``spec``."""
+
+    kind: Literal["condense"] = "condense"
+
+
+class VerifyOrder(Order):
+    """Train students again on a bundle that ``spec`` made.
+
+    ``bundle`` is the directory of its files as they are now, ``published_manifest`` the sha256 that
+    its manifest was published with.
+    """
+
+    kind: Literal["verify"] = "verify"
+    bundle: Path
+    published_manifest: str
+    repeats: int
+
+
+AnyOrder = Annotated[CondenseOrder | VerifyOrder, Field(discriminator="kind")]
+
+parse_order = TypeAdapter[AnyOrder](AnyOrder).validate_json
+"""The line on a child's standard input as an order; raises pydantic's ValidationError."""
 
 
 class ProgressLine(Message):
@@ -84,10 +109,10 @@ class LogLine(Message):
 
 
 class DoneLine(Message):
-    """The bundle is finished and lies in this directory."""
+    """The work is done: here is the bundle's directory, or the record of a verification."""
 
     type: Literal["done"] = "done"
-    bundle: Path
+    made: Path
 
 
 class ErrorLine(Message):

@@ -1,4 +1,4 @@
-"""The child process: runs one job's pipeline and tells its supervisor how it goes.
+"""The child process: does the work of one job and tells its supervisor how it goes.
 
 Started as ``python -m worker.runner``; ``worker.protocol`` describes what goes in and out. It owns
 the GPU for as long as it lives, knows nothing of SQL, queues or object storage, and holds no keys.
@@ -15,23 +15,28 @@ import sys
 import threading
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import BinaryIO
 
 import torch
 
-from dcpi_core.pipeline import Workplace, run
+from dcpi_core.compute import Runtime
+from dcpi_core.evaluation.verification import Watch, verify_published
+from dcpi_core.pipeline import CHECKPOINT, Workplace, read_source, run
 from dcpi_core.spec.errors import OUT_OF_MEMORY, DcpiError
-from dcpi_core.spec.progress import Progress, Stopped
+from dcpi_core.spec.progress import Progress, ProgressSink, Stopped
 from worker.protocol import (
     AliveLine,
+    AnyOrder,
     DoneLine,
     ErrorLine,
     Exit,
     Level,
     LogLine,
     Message,
-    Order,
     ProgressLine,
+    VerifyOrder,
+    parse_order,
 )
 
 ALIVE_SECONDS = 2.0
@@ -115,22 +120,19 @@ def main() -> int:
     core.addHandler(LogToSupervisor(voice))
     # Unbuffered: a thread that waits inside a buffered reader would abort the interpreter's exit.
     with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as stdin:
-        order = Order.model_validate_json(stdin.readline())
+        order = parse_order(stdin.readline())
     threading.Thread(target=_die_with_supervisor, daemon=True).start()
     return execute(order, voice, stop)
 
 
-def execute(order: Order, voice: Voice, stop: StopFlag) -> Exit:
-    """Run the pipeline and turn its outcome into a last line and an exit code."""
-    place = Workplace(order.workspace, order.assets, order.data_root, order.dataset_file)
+def execute(order: AnyOrder, voice: Voice, stop: StopFlag) -> Exit:
+    """Do the work and turn its outcome into a last line and an exit code."""
 
     def report(progress: Progress) -> None:
         voice.say(ProgressLine.model_validate(asdict(progress)))
 
     try:
-        directory = run(
-            order.spec, place, progress=report, stop=stop, device=order.device, shrink=order.shrink
-        )
+        made = _work(order, report, stop)
     except Stopped:
         return Exit.STOPPED
     except DcpiError as error:
@@ -141,8 +143,31 @@ def execute(order: Order, voice: Voice, stop: StopFlag) -> Exit:
             raise
         voice.say(ErrorLine(code=OUT_OF_MEMORY, detail=_memory_advice(error)))
         return Exit.JOB_AT_FAULT
-    voice.say(DoneLine(bundle=directory))
+    voice.say(DoneLine(made=made))
     return Exit.DONE
+
+
+def _work(order: AnyOrder, report: ProgressSink, stop: StopFlag) -> Path:
+    place = Workplace(order.workspace, order.assets, order.data_root, order.dataset_file)
+    if isinstance(order, VerifyOrder):
+        return _verify(order, place, Watch(report, stop, order.workspace / CHECKPOINT))
+    return run(
+        order.spec, place, progress=report, stop=stop, device=order.device, shrink=order.shrink
+    )
+
+
+def _verify(order: VerifyOrder, place: Workplace, watch: Watch) -> Path:
+    found = verify_published(
+        order.bundle,
+        order.published_manifest,
+        lambda bundle: read_source(bundle.spec, place).test,
+        order.repeats,
+        Runtime.choose(order.device, shrink=order.shrink),
+        watch,
+    )
+    record = order.workspace / "verification.json"
+    record.write_text(found.model_dump_json(), encoding="utf-8")
+    return record
 
 
 def _is_out_of_memory(error: Exception) -> bool:

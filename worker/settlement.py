@@ -16,12 +16,15 @@ from sqlalchemy.orm import Session
 
 from app.condensed.registration import describe_bundle, object_key, prefix_of
 from app.jobs import leases, repository
+from app.jobs.kinds import Kind
 from app.jobs.leases import Lease
 from app.jobs.states import Status
 from app.kit import erasure, outbox
 from app.kit.db import SessionFactory, reading, unit_of_work
 from app.models import Condensed, Job
-from dcpi_core.spec.errors import OUT_OF_MEMORY
+from app.verifications import recording
+from dcpi_core.spec.errors import OUT_OF_MEMORY, NotFound
+from dcpi_core.spec.verification import Verification
 from worker.attempt import Outcome, Verdict
 from worker.tools import Tools
 
@@ -49,8 +52,8 @@ class Settlement:
     def settle(self, outcome: Outcome) -> Status | None:
         """Do what follows from the outcome; returns the job's new status, None if it was lost."""
         if outcome.verdict is Verdict.SUCCEEDED:
-            assert outcome.bundle is not None
-            return self._succeed(outcome.bundle)
+            assert outcome.made is not None
+            return self._succeed(outcome.made)
         if outcome.verdict is Verdict.FAILED:
             return self._fail(outcome)
         if outcome.verdict is Verdict.CANCELLED:
@@ -67,9 +70,23 @@ class Settlement:
             return self._retry(outcome)
         return None
 
-    def _succeed(self, bundle: Path) -> Status | None:
+    def _succeed(self, made: Path) -> Status | None:
+        job = self._job()
+        return self._conclude(made) if job.kind == Kind.VERIFY else self._publish(job, made)
+
+    def _conclude(self, record: Path) -> Status | None:
+        """Put on record what a verification found."""
+        found = Verification.model_validate_json(record.read_bytes())
+        try:
+            held = self._persist(lambda session: recording.conclude(session, self._lease, found))
+        except NotFound as error:
+            return self._fail(Outcome(Verdict.FAILED, code=error.code, detail=error.detail))
+        return Status.SUCCEEDED if held else None
+
+    def _publish(self, job: Job, bundle: Path) -> Status | None:
+        """Store a finished bundle and put it on record."""
         lease = self._lease
-        row = describe_bundle(self._job(), bundle)
+        row = describe_bundle(job, bundle)
         folder = f"{prefix_of(row.id)}/"
         # Noted before the first byte is stored: whatever ends us, nothing is left without an owner.
         self._persist(lambda session: erasure.erase_unless_kept(session, folder, lease.token))

@@ -15,19 +15,17 @@ from app.jobs import picking, repository
 from app.jobs.leases import Lease, Wanted
 from app.jobs.states import Status
 from app.kit import logs, outbox
-from app.kit.db import reading, unit_of_work
+from app.kit.db import unit_of_work
 from app.kit.storage import StorageError
-from app.models import Dataset
 from app.settings import Settings
 from dcpi_core.spec.errors import CheckpointError, DatasetUnavailable, NotFound
-from dcpi_core.spec.job import JobSpec
 from worker import shutdown
 from worker.attempt import STOPPED_BEFORE_THE_END, Attempt, Outcome, Patience, Verdict
 from worker.checkpoints import Checkpoint
 from worker.child import Child
 from worker.journal import Journal
+from worker.orders import Orders
 from worker.places import Places
-from worker.protocol import Order
 from worker.pulse import Pulse
 from worker.settlement import Settlement
 from worker.tools import Tools
@@ -115,9 +113,9 @@ class Supervisor:
         self, lease: Lease, pulse: Pulse, workspace: Path, checkpoint: Checkpoint
     ) -> Outcome:
         try:
-            order = self._order(lease, workspace)
+            order = Orders(self._tools, self._places).make(lease.job_id, workspace)
             checkpoint.fetch()
-        except DatasetUnavailable as error:
+        except (DatasetUnavailable, NotFound) as error:
             return Outcome(Verdict.FAILED, code=error.code, detail=error.detail)
         except StorageError as error:
             # Counted as an attempt, an outage of minutes would end every job that waits.
@@ -132,25 +130,3 @@ class Supervisor:
         if outcome.verdict in STOPPED_BEFORE_THE_END:
             checkpoint.try_to_store()
         return outcome
-
-    def _order(self, lease: Lease, workspace: Path) -> Order:
-        with reading(self._tools.sessions) as session:
-            job = repository.get(session, lease.job_id)
-            upload = session.get(Dataset, job.dataset_id) if job.dataset_id else None
-        return Order(
-            spec=JobSpec.model_validate(job.spec),
-            shrink=job.shrink,
-            workspace=workspace,
-            assets=self._places.assets,
-            data_root=self._tools.settings.data_root,
-            dataset_file=upload and self._dataset(upload, workspace),
-        )
-
-    def _dataset(self, upload: Dataset, workspace: Path) -> Path:
-        try:
-            return self._places.dataset(self._tools.storage, upload.storage_key, workspace)
-        except NotFound:
-            raise DatasetUnavailable(
-                f"the file of dataset {upload.name!r} is no longer in the storage; upload the "
-                "archive again under another name and submit the job for that"
-            ) from None

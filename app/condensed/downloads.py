@@ -40,7 +40,7 @@ def serve(request: Request, row: Condensed, path: str, storage: Storage) -> Resp
         "Cache-Control": IMMUTABLE,
         "Content-Disposition": f'inline; filename="{name}"',
     }
-    if {etag, "*"} & _tags(request.headers.get("if-none-match", "")):
+    if {etag, "*"} & tags_in(request.headers.get("if-none-match", "")):
         return Response(status_code=304, headers=headers)
     if request.method == "HEAD":  # for which a range is not defined (RFC 9110, 14.2)
         require_stored([path], row, storage)
@@ -92,7 +92,8 @@ def _lost(row: Condensed, path: str) -> NotFound:
     return NotFound(f"the storage no longer has the file {path!r} of this bundle")
 
 
-def _tags(header: str) -> set[str]:
+def tags_in(header: str) -> set[str]:
+    """The entity tags of an If-None-Match header, weak ones as strong ones."""
     return {tag.strip().removeprefix("W/") for tag in header.split(",")}
 
 

@@ -1,13 +1,14 @@
 """Queries about condensed datasets."""
 
+from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.jobs.repository import has_type
 from app.kit.pages import PageQuery
-from app.models import Condensed
+from app.models import Condensed, Verification
 from dcpi_core.spec.errors import NotFound
 
 
@@ -28,3 +29,18 @@ def find(session: Session, page: PageQuery, filters: dict[str, Any]) -> list[Con
         if value is not None:
             statement = statement.where(getattr(Condensed, name) == value)
     return list(session.scalars(page.select(statement, Condensed.id)))
+
+
+def latest_verifications(session: Session, condensed_ids: Collection[str]) -> dict[str, Any]:
+    """Of each condensed dataset the newest verification that has a verdict, without its record."""
+    ended = (Verification.condensed_id.in_(condensed_ids), Verification.verdict.is_not(None))
+    newest = select(func.max(Verification.id)).where(*ended).group_by(Verification.condensed_id)
+    columns = (
+        Verification.condensed_id,
+        Verification.id,
+        Verification.verdict,
+        Verification.repeats,
+        Verification.finished_at,
+    )
+    found = session.execute(select(*columns).where(Verification.id.in_(newest)))
+    return {row.condensed_id: row for row in found.all()}

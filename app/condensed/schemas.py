@@ -17,6 +17,22 @@ class FileRead(BaseModel):
     media_type: str
 
 
+Outcome = Literal["none", "passed", "failed"]
+
+
+class Verified(BaseModel):
+    """What the latest verification of a condensed dataset found."""
+
+    outcome: Outcome = Field(
+        "none",
+        description="passed: students trained again on the files reach what the report says; "
+        "failed: they do not, or a file is damaged; none: not verified yet",
+    )
+    verified_at: datetime | None = None
+    n: int | None = Field(None, description="students trained again of each arm; null if none were")
+    verification_id: str | None = None
+
+
 class CondensedRead(BaseModel):
     """A condensed dataset."""
 
@@ -30,11 +46,29 @@ class CondensedRead(BaseModel):
     top1: float = Field(description="mean test accuracy of students trained on it, 0 to 1")
     headline: dict[str, Any] = Field(description="mean, std and n of every arm of the report")
     bytes_total: int
+    verified: Verified
     created_at: datetime
     urls: dict[str, str]
 
 
-def read_condensed(row: Condensed) -> CondensedRead:
+def outcome_of(verdict: str) -> Outcome:
+    """The verdict of a ``dcpi_core.spec.verification.Verification`` in a word."""
+    return "passed" if verdict == "reproduced" else "failed"
+
+
+def read_verified(found: Any) -> Verified:
+    """The columns of ``repository.latest_verifications``, if there are any, as they are shown."""
+    if found is None:
+        return Verified()
+    return Verified(
+        outcome=outcome_of(found.verdict),
+        verified_at=found.finished_at,
+        n=None if found.verdict == "damaged" else found.repeats,
+        verification_id=found.id,
+    )
+
+
+def read_condensed(row: Condensed, verified: Verified) -> CondensedRead:
     """A row as it is shown."""
     own = f"/v1/condensed/{row.id}"
     return CondensedRead(
@@ -47,6 +81,7 @@ def read_condensed(row: Condensed) -> CondensedRead:
         top1=row.top1,
         headline=row.headline,
         bytes_total=row.bytes_total,
+        verified=verified,
         created_at=row.created_at,
         urls={
             "self": own,
@@ -56,5 +91,7 @@ def read_condensed(row: Condensed) -> CondensedRead:
             "preview": f"{own}/preview.png",
             "files": f"{own}/files",
             "archive": f"{own}/archive",
+            "verifications": f"{own}/verifications",
+            "badge": f"{own}/badge.svg",
         },
     )

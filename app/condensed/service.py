@@ -5,19 +5,23 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.condensed import repository
-from app.condensed.schemas import CondensedRead, read_condensed
+from app.condensed.schemas import CondensedRead, read_condensed, read_verified
 from app.kit.pages import PageQuery
 from app.models import Condensed
 
 
 def find(session: Session, page: PageQuery, filters: dict[str, Any]) -> dict[str, Any]:
     """A page of the condensed datasets that match every filter given."""
-    return page.page(repository.find(session, page, filters), read_condensed)
+    rows = repository.find(session, page, filters)
+    latest = repository.latest_verifications(session, [row.id for row in rows])
+    return page.page(rows, lambda row: read_condensed(row, read_verified(latest.get(row.id))))
 
 
 def get(session: Session, condensed_id: str) -> CondensedRead:
     """One condensed dataset as it is shown; raises NotFound."""
-    return read_condensed(repository.get(session, condensed_id))
+    row = repository.get(session, condensed_id)
+    latest = repository.latest_verifications(session, [row.id])
+    return read_condensed(row, read_verified(latest.get(row.id)))
 
 
 def row_of(session: Session, condensed_id: str) -> Condensed:

@@ -11,6 +11,7 @@ from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 
 from app.jobs import checkpoints, control, polling, service
+from app.jobs.kinds import Kind
 from app.jobs.schemas import AttemptRead, EventRead, JobRead, JobRetried
 from app.jobs.states import Status
 from app.jobs.stream import MEDIA_TYPE, EventStream
@@ -146,6 +147,7 @@ def list_jobs(
         BeforeValidator(_statuses),
         Query(description="one or several, repeated or with commas"),
     ] = None,
+    kind: Kind | None = None,
     dataset: Text = None,
     base_method: Text = None,
     pi_type: Text = None,
@@ -156,6 +158,7 @@ def list_jobs(
     """Jobs that match every filter given."""
     filters = {
         "status": status,
+        "kind": kind,
         "dataset": dataset,
         "base_method": base_method,
         "pi_type": pi_type,

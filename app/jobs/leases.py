@@ -117,20 +117,35 @@ def wanted_of(status: str, deadline_at: datetime | None) -> Wanted:
 def finish(session: Session, lease: Lease, condensed: Condensed) -> bool:
     """The job succeeded and this is its result; false if the lease was lost."""
     values = {"condensed_id": condensed.id, "headline": condensed.headline}
-    if not _end(session, lease, Status.SUCCEEDED, values):
+    if not succeed(session, lease, {"condensed_id": condensed.id}, values):
         return False
     session.add(condensed)
     return True
 
 
+def succeed(
+    session: Session, lease: Lease, told: dict[str, Any], values: dict[str, Any] | None = None
+) -> bool:
+    """The job is done; false if the lease was lost.
+
+    Args:
+        session: that of the transaction in which its result is recorded.
+        lease: the worker's.
+        told: what its last event says of the result.
+        values: columns of its row.
+    """
+    return _end(session, lease, Status.SUCCEEDED, values or {}, told)
+
+
 def fail(session: Session, lease: Lease, code: str, detail: str) -> bool:
     """The job cannot be done, by its own fault; false if the lease was lost."""
-    return _end(session, lease, Status.FAILED, {"error_code": code, "error_detail": detail})
+    why = {"error_code": code, "error_detail": detail}
+    return _end(session, lease, Status.FAILED, why, why)
 
 
 def cancelled(session: Session, lease: Lease) -> bool:
     """The worker has stopped as was asked; false if the lease was lost."""
-    return _end(session, lease, Status.CANCELLED, {})
+    return _end(session, lease, Status.CANCELLED, {}, {})
 
 
 def stop(session: Session, lease: Lease, status: Status) -> Status | None:
@@ -201,7 +216,9 @@ def _held(lease: Lease) -> tuple[Any, ...]:
     return (Job.id == lease.job_id, Job.lease_token == lease.token, Job.status.in_(LEASED))
 
 
-def _end(session: Session, lease: Lease, status: Status, values: dict[str, Any]) -> bool:
+def _end(
+    session: Session, lease: Lease, status: Status, values: dict[str, Any], told: dict[str, Any]
+) -> bool:
     found = session.execute(
         update(Job)
         .where(*_held(lease), Job.status.in_(allowed_before(status)))
@@ -213,8 +230,7 @@ def _end(session: Session, lease: Lease, status: Status, values: dict[str, Any])
     attempts.end(
         session, lease.job_id, status, values.get("error_code"), values.get("error_detail")
     )
-    shown = {name: value for name, value in values.items() if name != "headline"}
-    append_event(session, lease.job_id, STATUS, {"status": status, **shown})
+    append_event(session, lease.job_id, STATUS, {"status": status, **told})
     return True
 
 

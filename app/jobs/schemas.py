@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from app.jobs.kinds import Kind
 from app.jobs.states import Status
 from app.models import Attempt, Job, JobEvent
 from dcpi_core.spec.job import JobSpec, Priority
@@ -43,6 +44,7 @@ class JobRead(BaseModel):
 
     object: Literal["job"] = "job"
     id: str
+    kind: Kind = Field(description="condense: makes a set; verify: trains again on one")
     status: Status
     name: str | None
     metadata: dict[str, str]
@@ -65,8 +67,14 @@ class JobRead(BaseModel):
     started_at: datetime | None
     finished_at: datetime | None
     estimate: dict[str, Any]
-    spec: JobSpec = Field(description="every default resolved; the same spec gives the same data")
-    result: JobResult | None = Field(description="null until there is one, or once it is deleted")
+    spec: JobSpec = Field(
+        description="every default resolved; the same spec gives the same data. Of a verification: "
+        "that of the verified set"
+    )
+    result: JobResult | None = Field(
+        description="null until there is one, once it is deleted, and for a verification, whose "
+        "record is among `urls.verifications`"
+    )
     error: JobError | None
     urls: dict[str, str]
 
@@ -111,6 +119,7 @@ def read_job(job: Job, queue_ahead: int | None = None, spec: JobSpec | None = No
         result = JobResult(condensed_id=job.condensed_id, headline=job.headline or {})
     return JobRead(
         id=job.id,
+        kind=Kind(job.kind),
         status=Status(job.status),
         name=job.name,
         metadata=job.labels,
@@ -156,4 +165,7 @@ def _urls(job: Job) -> dict[str, str]:
     urls |= {verb: f"{own}/{verb}" for verb in ("cancel", "pause", "resume", "retry")}
     if job.condensed_id is not None:
         urls["result"] = f"/v1/condensed/{job.condensed_id}"
+    if job.kind == Kind.VERIFY:
+        urls["condensed"] = f"/v1/condensed/{job.request['condensed_id']}"
+        urls["verifications"] = f"{urls['condensed']}/verifications"
     return urls

@@ -16,6 +16,7 @@ from app.access import quotas
 from app.jobs import picking, repository, usage
 from app.jobs.control import deadline_of
 from app.jobs.events import first_event
+from app.jobs.kinds import Kind
 from app.jobs.schemas import RANKS, read_job
 from app.jobs.service import resolve_request
 from app.jobs.states import Status
@@ -74,9 +75,19 @@ def submit(
         return known, True
     if limited and not job.cached:
         usage.require_room(session, cost.bytes.get("total", 0))
-    _write(session, job)
+    if job.cached:
+        told = {"status": job.status, "cached": True, "condensed_id": job.condensed_id}
+        first_event(session, job, told)
+    else:
+        enqueue(session, job)
     logger.info("job %s: submitted, %s", job.id, job.status, extra={"fields": {"job_id": job.id}})
     return answer, False
+
+
+def enqueue(session: Session, job: Job) -> None:
+    """Write a new queued job of any kind: its row, its first event and its message."""
+    first_event(session, job, {"status": job.status})
+    outbox.ring(session, job.id, job.queue)
 
 
 def _row(
@@ -89,6 +100,7 @@ def _row(
     moment = now()
     return Job(
         id=new_id("job"),
+        kind=Kind.CONDENSE,
         status=Status.QUEUED,
         name=request.name,
         labels=dict(request.metadata),
@@ -140,12 +152,3 @@ def _finish(job: Job, twin: Condensed | None) -> None:
     job.status, job.cached = Status.SUCCEEDED, True
     job.finished_at, job.deadline_at = job.created_at, None
     job.condensed_id, job.headline = twin.id, twin.headline
-
-
-def _write(session: Session, job: Job) -> None:
-    if job.cached:
-        told = {"status": job.status, "cached": True, "condensed_id": job.condensed_id}
-        first_event(session, job, told)
-    else:
-        first_event(session, job, {"status": job.status})
-        outbox.ring(session, job.id, job.queue)

@@ -8,6 +8,7 @@ from app.models.erasure import Erasure
 from app.models.job import Job, JobEvent
 from app.models.outbox import IdempotencyKey, OutboxMessage
 from app.models.tenant import DEFAULT_TENANT, ApiKey, Owned, Tenant
+from app.models.verification import Verification
 from app.models.webhook import WebhookDelivery, WebhookEndpoint
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "OutboxMessage",
     "Owned",
     "Tenant",
+    "Verification",
     "WebhookDelivery",
     "WebhookEndpoint",
 ]

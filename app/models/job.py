@@ -13,10 +13,11 @@ from app.models.tenant import Owned
 class Job(Owned, Base):
     """One job.
 
-    ``spec`` is the resolved JobSpec, ``pi_types`` its privileged types joined by commas; the lease
-    columns say who may write. A queued job is rung for again at ``ring_at`` and not taken before
-    ``not_before``. ``shrink`` counts how often it wanted more memory than there was. A ``cached``
-    one got the result of an earlier job.
+    ``kind`` is that of ``app.jobs.kinds``; ``request`` is what was asked. ``spec`` is the resolved
+    JobSpec, of a verification that of the verified set, ``pi_types`` its privileged types joined by
+    commas; the lease columns say who may write. A queued job is rung for again at ``ring_at`` and
+    not taken before ``not_before``. ``shrink`` counts how often it wanted more memory than there
+    was. A ``cached`` one got the result of an earlier job.
     """
 
     __tablename__ = "jobs"
@@ -27,6 +28,7 @@ class Job(Owned, Base):
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16), default="condense")
     status: Mapped[str] = mapped_column(String(16), index=True)
     name: Mapped[str | None] = mapped_column(String(200))
     labels: Mapped[dict[str, str]] = mapped_column(Json, default=dict)

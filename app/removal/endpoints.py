@@ -24,7 +24,8 @@ router = APIRouter(prefix="/v1", dependencies=[Depends(only_known_parameters)])
 def delete_job(job_id: JobId, session: SessionDep) -> None:
     """Delete a job that has ended, with its history, checkpoint and result.
 
-    A result that equal jobs were answered with stays until the last of them is deleted.
+    A result that equal jobs were answered with stays until the last of them is deleted. Of a job
+    that verified a set, the result is the record.
     """
     service.delete_job(session, job_id)
 
@@ -38,7 +39,10 @@ def delete_job(job_id: JobId, session: SessionDep) -> None:
     summary="Delete a condensed dataset",
 )
 def delete_condensed(condensed_id: CondensedId, session: SessionDep) -> None:
-    """Delete all of its files; the jobs that were answered with it stay, without a result."""
+    """Delete all of its files and verifications; jobs that were answered with it stay, without it.
+
+    Verifications that have not ended are cancelled.
+    """
     service.delete_condensed(session, condensed_id)
 
 

@@ -13,6 +13,7 @@ from app.models import (
     Job,
     JobEvent,
     OutboxMessage,
+    Verification,
     WebhookDelivery,
 )
 
@@ -61,3 +62,14 @@ def ended_before(session: Session, moment: datetime, limit: int) -> list[str]:
     """Jobs that ended before this moment, the oldest first."""
     old = select(Job.id).where(Job.status.in_(TERMINAL), Job.finished_at < moment)
     return list(session.scalars(old.order_by(Job.finished_at).limit(limit)))
+
+
+def verifications_of(session: Session, condensed_id: str) -> list[Verification]:
+    """Verifications of this condensed dataset, finished or not."""
+    own = select(Verification).where(Verification.condensed_id == condensed_id)
+    return list(session.scalars(own.order_by(Verification.id)))
+
+
+def verification_by(session: Session, job_id: str) -> Verification | None:
+    """The verification that this job carried out, if that is what it did."""
+    return session.scalar(select(Verification).where(Verification.job_id == job_id))

@@ -11,12 +11,12 @@ from sqlalchemy.orm import Session
 from app.condensed import repository as condensed_sets
 from app.condensed.registration import prefix_of
 from app.datasets import repository as datasets
-from app.jobs import checkpoints
+from app.jobs import checkpoints, control
 from app.jobs import repository as jobs
 from app.jobs.states import TERMINAL
 from app.kit.clock import now
 from app.kit.erasure import erase
-from app.models import Condensed
+from app.models import Condensed, Verification
 from app.removal import repository
 from dcpi_core.spec.catalog import load_catalog
 from dcpi_core.spec.errors import Conflict, NotFound
@@ -44,6 +44,9 @@ def delete_job(session: Session, job_id: str) -> None:
         else:
             result.job_id = heir.id
         session.flush()
+    verification = repository.verification_by(session, job_id)
+    if verification is not None:
+        _delete_verification(session, verification)
     repository.delete_history(session, job_id)
     repository.forget_answers(session, job_id)
     erase(session, f"{checkpoints.folder_of(job_id)}/")
@@ -89,6 +92,15 @@ def delete_old(session: Session, days: float) -> list[str]:
 
 
 def _delete_result(session: Session, row: Condensed) -> None:
+    for verification in repository.verifications_of(session, row.id):
+        control.cancel(session, verification.job_id)  # unless it has ended
+        _delete_verification(session, verification)
     repository.forget_result(session, row.id)
     erase(session, f"{prefix_of(row.id)}/")
     session.delete(row)
+
+
+def _delete_verification(session: Session, row: Verification) -> None:
+    repository.forget_answers(session, row.id)
+    session.delete(row)
+    session.flush()

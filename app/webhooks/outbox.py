@@ -53,12 +53,18 @@ def announce(session: Session, job_id: str, status: str) -> None:
     kind = TOLD.get(status)
     if kind is None:
         return
-    job = session.execute(select(Job.tenant_id, Job.condensed_id).where(Job.id == job_id)).one()
+    columns = select(Job.tenant_id, Job.kind, Job.condensed_id).where(Job.id == job_id)
+    job = session.execute(columns).one()
     wanting = select(WebhookEndpoint).where(
         WebhookEndpoint.tenant_id == job.tenant_id, WebhookEndpoint.enabled
     )
     moment = now()
-    data = {"job_id": job_id, "status": status, "condensed_id": job.condensed_id}
+    data = {
+        "job_id": job_id,
+        "kind": job.kind,
+        "status": status,
+        "condensed_id": job.condensed_id,
+    }
     payload = {"type": kind, "timestamp": moment.isoformat(), "data": data}
     for endpoint in session.scalars(wanting):
         if not endpoint.events or kind in endpoint.events:

@@ -75,7 +75,7 @@ def submit(
         if detach:
             _print_job(job, as_json)
             return
-        job = _watch(client, job, quiet=as_json)
+        job = watch(client, job, f"fetch it with: dcpi pull {job.id}", quiet=as_json)
         _finish(client, job, out, as_json)
 
 
@@ -97,7 +97,8 @@ def pull(
     screen.out().print(f"bundle: {target}", markup=False)
 
 
-def _watch(client: Client, job: Job, *, quiet: bool) -> Job:
+def watch(client: Client, job: Job, afterwards: str, *, quiet: bool) -> Job:
+    """Show a job until its end; Ctrl-C leaves it running and says what can be done afterwards."""
     try:
         with screen.PhaseBars(quiet=quiet) as bars:
 
@@ -109,14 +110,13 @@ def _watch(client: Client, job: Job, *, quiet: bool) -> Job:
 
             return client.jobs.wait(job.id, on_change=show)
     except KeyboardInterrupt:
-        screen.err().print(f"job {job.id} goes on; fetch it with: dcpi pull {job.id}")
+        screen.err().print(f"job {job.id} goes on; {afterwards}", markup=False)
         raise typer.Exit(INTERRUPTED) from None
 
 
 def _finish(client: Client, job: Job, out: Path | None, as_json: bool) -> None:
     if job.status != "succeeded":
-        reason = f": {job.error.detail or job.error.code}" if job.error else ""
-        screen.err().print(f"error: job {job.id} {job.status}{reason}", style="red", markup=False)
+        tell_why(job)
         if as_json:
             _print_job(job, as_json)
         raise typer.Exit(1)
@@ -131,6 +131,12 @@ def _finish(client: Client, job: Job, out: Path | None, as_json: bool) -> None:
     console.print(
         f"bundle: {out}" if out else f"fetch it with: dcpi pull {condensed}", markup=False
     )
+
+
+def tell_why(job: Job) -> None:
+    """Say on standard error how a job ended that did not succeed, and why."""
+    reason = f": {job.error.detail or job.error.code}" if job.error else ""
+    screen.err().print(f"error: job {job.id} {job.status}{reason}", style="red", markup=False)
 
 
 def _download(client: Client, condensed: str, out: Path, *, quiet: bool) -> None:

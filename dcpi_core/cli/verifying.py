@@ -6,9 +6,11 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from dcpi_core.cli import asking, bundles, screen, sources
+from dcpi_core.cli import asking, bundles, remote, screen, sources
+from dcpi_core.cli.remote import LOCAL, ApiKey, Server
 from dcpi_core.cli.table import Row
-from dcpi_core.spec.errors import BundleError
+from dcpi_core.client import Client
+from dcpi_core.spec.errors import BundleError, InvalidInput
 from dcpi_core.spec.verification import Verification
 
 Retrain = Annotated[
@@ -17,6 +19,9 @@ Retrain = Annotated[
 Repeats = Annotated[
     int | None,
     typer.Option("--repeats", min=1, help="students to train again; default: all of the report"),
+]
+Remote = Annotated[
+    bool, typer.Option("--remote", help="BUNDLE is an id: have the service train again")
 ]
 RecordFile = Annotated[
     Path | None,
@@ -40,6 +45,9 @@ def verify(
     data_root: asking.DataRoot = None,
     cache: asking.Cache = asking.CACHE,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda")] = "auto",
+    at_the_service: Remote = False,
+    server: Server = LOCAL,
+    api_key: ApiKey = None,
     as_json: asking.AsJson = False,
 ) -> None:
     """Check every file, digest, shape and value of a bundle; exit status 1 if one is wrong.
@@ -47,7 +55,14 @@ def verify(
     With --retrain, students are trained again from the bundle's bytes by its recipe; status 1 then
     also says that their mean accuracy is not the reported one. The record is written beside the
     bundle, and later calls show it.
+
+    With --remote, BUNDLE is the id of a condensed dataset, and the service trains on the files that
+    it has published.
     """
+    if at_the_service:
+        _refuse_local_options(record, test, archive, image_size, data_root)
+        _verify_at_the_service(str(bundle), repeats, Client(server, api_key=api_key), as_json)
+        return
     from dcpi_core.bundle import verify as checks_of
     from dcpi_core.evaluation.verification import record_path
 
@@ -70,27 +85,63 @@ def verify(
         for check in checks:
             _line(check.passed, f"{check.name}: {check.detail}")
         if trained is not None:
-            _line(trained.verdict == "reproduced", badge(trained))
+            _show(trained)
     if not passed or (again and trained is not None and trained.verdict != "reproduced"):
         raise typer.Exit(1)
 
 
-def badge(found: Verification) -> str:
-    """The verdict in a line: both accuracies, the tolerance, when and where."""
-    ours, theirs = (
-        Row("", "", found.network, runs, 0).accuracy for runs in (found.measured, found.reported)
-    )
-    return (
-        f"{found.verdict}: {ours} %, reported {theirs} %, difference {100 * found.difference:+.2f} "
-        f"of at most {100 * found.tolerance:.2f}; {found.network}, protocol {found.protocol}, "
-        f"{found.created_at}, {found.environment.machine}"
-    )
+def _show(found: Verification) -> None:
+    """A line for each arm: both accuracies and the tolerance; then when, where and what not."""
+    for check in found.failed_checks:
+        _line(False, f"{check.name}: {check.detail}")
+    for arm in found.arms:
+        ours, theirs = (
+            Row("", "", arm.network, runs, 0).accuracy for runs in (arm.measured, arm.reported)
+        )
+        _line(
+            arm.verdict == "reproduced",
+            f"{arm.verdict}: {arm.arm}, {arm.network}: {ours} %, reported {theirs} %, difference "
+            f"{100 * arm.difference:+.2f} of at most {100 * arm.tolerance:.2f}",
+        )
+    console = screen.out()
+    protocol = f"protocol {found.protocol}, " if found.protocol else ""
+    where = f"{protocol}{found.created_at}, {found.environment.machine}"
+    console.print(where, markup=False)
+    if found.unverified:
+        names = ", ".join(dict.fromkeys(other.arm for other in found.unverified))
+        console.print(f"not in the bundle, so not verified: {names}", markup=False)
 
 
 def _line(good: bool, text: str) -> None:
     mark, style = ("ok  ", "green") if good else ("FAIL", "bold red")
     screen.out().print(mark, style=style, end=" ")
     screen.out().print(text, markup=False)
+
+
+def _refuse_local_options(*given: object) -> None:
+    if any(value is not None for value in given):
+        raise InvalidInput(
+            "with --remote the service reads its own files and test images; leave out --record, "
+            "--test, --archive, --image-size and --data-root"
+        )
+
+
+def _verify_at_the_service(
+    condensed_id: str, repeats: int | None, connection: Client, as_json: bool
+) -> None:
+    with connection as client:
+        asked = client.condensed.verify(condensed_id, repeats=repeats)
+        later = f"what it finds will be at /v1/condensed/{condensed_id}/verifications/{asked.id}"
+        job = remote.watch(client, client.jobs.get(asked.job_id), later, quiet=as_json)
+        found = client.condensed.verifications(condensed_id).get(asked.id)
+    if as_json:
+        screen.print_json(found.model_dump(mode="json"))
+    elif found.record is not None:
+        _show(found.record)
+    if found.record is None:
+        remote.tell_why(job)
+    if found.outcome != "passed":
+        raise typer.Exit(1)
 
 
 def _train_again(
@@ -102,11 +153,13 @@ def _train_again(
     bars: screen.PhaseBars,
 ) -> Verification:
     from dcpi_core.bundle import load
-    from dcpi_core.evaluation.verification import verify_by_training
+    from dcpi_core.compute import Runtime
+    from dcpi_core.evaluation.verification import Watch, verify_by_training
 
     loaded = load(path)
     split = sources.read_test(origin, loaded.spec.dataset, test)
-    return verify_by_training(path, loaded, split, repeats, device, bars.student)
+    runtime, watch = Runtime.choose(device), Watch(progress=bars)
+    return verify_by_training(path, loaded, split, repeats, runtime, watch)
 
 
 def _read(record: Path, bundle: Path) -> Verification | None:
@@ -120,7 +173,9 @@ def _read(record: Path, bundle: Path) -> Verification | None:
     try:
         found = Verification.model_validate_json(record.read_bytes())
     except ValidationError:
-        raise BundleError(f"{record.name} is no record of a verification; remove it") from None
+        raise BundleError(
+            f"{record.name} is no record that this version reads; remove it, or use --retrain"
+        ) from None
     if found.manifest_sha256 != manifest_digest(bundle):
         screen.err().print(f"{record.name} is about another bundle and not shown", markup=False)
         return None

@@ -1,8 +1,10 @@
 """What the service answers. Fields that a newer service adds are kept, not refused."""
 
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
+
+from dcpi_core.spec.verification import Verification as Record
 
 Item = TypeVar("Item")
 
@@ -70,10 +72,41 @@ class Dataset(Answer):
     name: str = ""
 
 
+class Verified(Answer):
+    """What the latest verification found: ``outcome`` is none, passed or failed."""
+
+    outcome: str = "none"
+    verified_at: str | None = None
+    n: int | None = None
+    verification_id: str | None = None
+
+
 class Condensed(Answer):
     """One condensed dataset."""
 
     id: str
+    verified: Verified = Verified()
+
+
+def _record(given: Any) -> Any:
+    return given if given is None else Record.model_validate(given, extra="ignore")
+
+
+class Verification(Answer):
+    """Students trained again on the published files of a condensed dataset.
+
+    ``status`` is that of the job ``job_id``; ``outcome`` and ``record`` are there once it has
+    succeeded.
+    """
+
+    id: str
+    condensed_id: str
+    job_id: str
+    status: str
+    repeats: int
+    outcome: str | None = None
+    record: Annotated[Record | None, BeforeValidator(_record)] = None
+    error: JobError | None = None
 
 
 class RemoteFile(Answer):

@@ -21,6 +21,7 @@ from dcpi_core.client.models import (
     Job,
     Page,
     RemoteFile,
+    Verification,
 )
 from dcpi_core.client.transport import Transport, json_of, parse
 from dcpi_core.spec.errors import DcpiError
@@ -217,6 +218,37 @@ class CondensedDatasets(Collection[Condensed]):
             url = self._at(condensed_id, "files", *map(_segment, file.path.split("/")))
             download_file(self._transport, url, file, root, on_bytes)
         return root
+
+    def verify(
+        self,
+        condensed_id: str,
+        *,
+        repeats: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Verification:
+        """Have the service train again on what it published; its ``job_id`` can be waited for.
+
+        Args:
+            condensed_id: which set.
+            repeats: students of each arm, at most as many as its report has; default: 3 of them.
+            idempotency_key: repeating the call with the same key starts nothing new.
+
+        Raises:
+            NotFound: no such dataset.
+            InvalidInput: ``repeats`` is more than the report has.
+        """
+        path, http = self._at(condensed_id, "verifications"), self._transport.http
+        body = {} if repeats is None else {"repeats": repeats}
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        response = self._transport.send(
+            lambda: http.build_request("POST", path, json=body, headers=headers)
+        )
+        return parse(Verification, json_of(response))
+
+    def verifications(self, condensed_id: str) -> Collection[Verification]:
+        """Its verifications, newest first."""
+        path = self._at(condensed_id, "verifications")
+        return Collection(self._transport, path, Verification)
 
 
 def _body(request: JobRequest) -> dict[str, Any]:

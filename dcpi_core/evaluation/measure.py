@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dcpi_core.compute import Runtime
 from dcpi_core.condensed import CondensedSet
-from dcpi_core.datasets.base import ImageDataset, normalise
+from dcpi_core.datasets.base import ImageDataset, Split, normalise
 from dcpi_core.evaluation.scoring import confusion_matrix, expected_calibration_error
 from dcpi_core.networks import Network, build
 from dcpi_core.rng import Streams
@@ -142,11 +142,17 @@ def fresh_student(network: str, facts: DatasetFacts, streams: Streams) -> Networ
 
 def accuracy(network: Network, source: ImageDataset, runtime: Runtime | None = None) -> Measurement:
     """Test a trained network on the test split; moves it to the runtime's device."""
-    runtime = runtime or Runtime.choose()
+    return accuracy_on(source.test, network, source.facts, runtime or Runtime.choose())
+
+
+def accuracy_on(
+    split: Split, network: Network, facts: DatasetFacts, runtime: Runtime
+) -> Measurement:
+    """Test a trained network on these images; moves it to the runtime's device."""
     network.to(runtime.device)
-    batches = (normalise(images, source.facts) for images in source.test.images.split(TEST_BATCH))
+    batches = (normalise(images, facts) for images in split.images.split(TEST_BATCH))
     found = predict(network, batches, runtime)
-    return measurement_of(torch.cat([logits.cpu() for _, logits in found]), source.test.labels)
+    return measurement_of(torch.cat([logits.cpu() for _, logits in found]), split.labels)
 
 
 def measurement_of(logits: Tensor, labels: Tensor) -> Measurement:

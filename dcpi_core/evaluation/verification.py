@@ -2,19 +2,34 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from statistics import fmean
 
-from dcpi_core.bundle.describe import full_arm
-from dcpi_core.bundle.reader import Bundle
+from dcpi_core.bundle.checks import Check, verify
+from dcpi_core.bundle.reader import Bundle, load
 from dcpi_core.bundle.source import open_source
+from dcpi_core.checkpoint import load_tensors, save_tensors
 from dcpi_core.compute import Runtime
 from dcpi_core.datasets.base import Split
+from dcpi_core.evaluation.claims import Claim, claims_of
+from dcpi_core.evaluation.measure import accuracy_on
 from dcpi_core.evaluation.reporting import environment
-from dcpi_core.spec.errors import BundleError, InvalidInput
+from dcpi_core.rng import Streams
+from dcpi_core.spec.errors import BundleError, CheckpointError, InvalidInput
 from dcpi_core.spec.manifest import MANIFEST_NAME
-from dcpi_core.spec.verification import Verification, tolerance_of, verdict_of
+from dcpi_core.spec.progress import (
+    Phase,
+    Progress,
+    ProgressSink,
+    Stopped,
+    StopSignal,
+    ignore_progress,
+    never_stop,
+)
+from dcpi_core.spec.verification import ArmVerification, FailedCheck, Verification
+from dcpi_core.training import fit
 
 OnStudent = Callable[[int, int, int | None], None]
 """Called with (students done, students in all, seed of the next; None at the end)."""
@@ -49,46 +64,172 @@ def retrain(
     return tuple(runs)
 
 
+@dataclass(frozen=True)
+class Watch:
+    """Who is told how far a verification is, and may end it.
+
+    Attributes:
+        kept: a file for the accuracies measured so far; where it is there already, it is gone on
+            from.
+    """
+
+    progress: ProgressSink = ignore_progress
+    stop: StopSignal = never_stop
+    kept: Path | None = None
+
+
 def verify_by_training(
     path: str | Path,
     bundle: Bundle,
     test: Split,
     repeats: int | None = None,
-    device: str = "auto",
-    on_student: OnStudent = _tell_nobody,
+    runtime: Runtime | None = None,
+    watch: Watch | None = None,
 ) -> Verification:
-    """Train students again and compare their mean with the reported one.
+    """Train students again on every arm that the bundle holds, and compare with the report.
 
     Args:
         path: where ``bundle`` was read from.
-        repeats: how many of the report's students; default: all.
+        bundle: as read from its files; nothing else is trained on.
+        test: the source's test split.
+        repeats: how many of the report's students of each arm; default: all.
+        runtime: where to compute; chosen automatically by default.
+        watch: who is told, and may end it.
 
     Raises:
-        BundleError: the report has no accuracy to compare with.
+        BundleError: the report claims nothing that could be measured again.
         InvalidInput: ``repeats`` is more than the report has runs.
+        Stopped: ``watch.stop`` asked for it.
+        TrainingDiverged: a loss became NaN or infinite.
     """
-    recipe, report = bundle.manifest.recipe, bundle.report
-    arm = full_arm(report, recipe.network.name)
-    if arm is None:
-        raise BundleError(f"the report has no accuracy of {recipe.network.name} to compare with")
-    if repeats is not None and not 1 <= repeats <= arm.n:
-        raise InvalidInput(f"repeats must be 1 to {arm.n}, the runs of the report: {repeats}")
-    seeds, reported = report.seeds[:repeats], arm.runs
-    measured = retrain(bundle, test, seeds, device=device, on_student=on_student)
+    report = bundle.report
+    claims, unverified = claims_of(bundle)
+    if not claims:
+        raise BundleError("the report has no accuracy of the bundle to compare with")
+    if repeats is not None and not 1 <= repeats <= len(report.seeds):
+        most = len(report.seeds)
+        raise InvalidInput.at(
+            "/repeats", f"repeats must be 1 to {most}, the runs of the report: {repeats}"
+        )
+    runtime, seeds = runtime or Runtime.choose(), report.seeds[:repeats]
+    units = [(claim, seed) for claim in claims for seed in seeds]
+    identity = f"{manifest_digest(path)}/{len(seeds)}"
+    runs = _Retraining(bundle, test, runtime, watch or Watch(), identity).of(units)
+    arms = [
+        ArmVerification.of(claim.arm, tuple(runs[position * len(seeds) :][: len(seeds)]))
+        for position, claim in enumerate(claims)
+    ]
+    reproduced = all(arm.verdict == "reproduced" for arm in arms)
     return Verification(
         bundle=bundle.manifest.id,
         manifest_sha256=manifest_digest(path),
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        environment=environment(Runtime.choose(device)),
-        protocol=recipe.protocol,
-        epochs=recipe.epochs,
-        network=recipe.network.name,
+        created_at=_now(),
+        environment=environment(runtime),
+        protocol=report.protocol,
+        epochs=report.epochs,
         seeds=seeds,
-        reported=reported,
-        measured=measured,
-        difference=fmean(measured) - fmean(reported),
-        tolerance=tolerance_of(reported, measured),
-        verdict=verdict_of(reported, measured),
+        arms=tuple(arms),
+        unverified=tuple(unverified),
+        verdict="reproduced" if reproduced else "not reproduced",
+    )
+
+
+class _Retraining:
+    """Students trained one group after the other, as a pipeline's evaluation trains them."""
+
+    def __init__(
+        self, bundle: Bundle, test: Split, runtime: Runtime, watch: Watch, identity: str
+    ) -> None:
+        self.bundle, self.test, self.runtime = bundle, test, runtime
+        self.watch, self.identity = watch, identity
+
+    def of(self, units: Sequence[tuple[Claim, int]]) -> list[float]:
+        """Test accuracies in [0, 1], one for each claim and seed."""
+        runs = self._kept()
+        while len(runs) < len(units):
+            group = units[len(runs) : len(runs) + self.runtime.side_by_side]
+            message = group[0][0].arm.title
+            self.watch.progress(Progress(Phase.EVALUATE, len(runs), len(units), message))
+            runs += self.runtime.map(self._accuracy, group)
+            self._keep(runs)
+        self.watch.progress(Progress(Phase.EVALUATE, len(runs), len(units), "students compared"))
+        return runs
+
+    def _accuracy(self, unit: tuple[Claim, int]) -> float:
+        claim, seed = unit
+        student = self.bundle.build_network(claim.arm.network, seed)
+        streams, on_step = Streams(seed), partial(_stop_if_asked, self.watch.stop)
+        learned = claim.training_set, claim.recipe
+        fit(student, *learned, streams=streams, runtime=self.runtime, on_step=on_step)
+        facts = self.bundle.spec.dataset
+        return accuracy_on(self.test, student, facts, self.runtime).accuracy
+
+    def _kept(self) -> list[float]:
+        if self.watch.kept is None or not self.watch.kept.exists():
+            return []
+        _, values = load_tensors(self.watch.kept)
+        if values.get("verification") != self.identity:
+            raise CheckpointError(f"{self.watch.kept.name} belongs to another verification")
+        return list(values["runs"])
+
+    def _keep(self, runs: list[float]) -> None:
+        if self.watch.kept is not None:
+            save_tensors(self.watch.kept, {}, {"verification": self.identity, "runs": runs})
+
+
+def _stop_if_asked(stop: StopSignal, _step: int, _total: int) -> None:
+    if stop():
+        raise Stopped
+
+
+def verify_published(
+    path: Path,
+    published_manifest: str,
+    read_test: Callable[[Bundle], Split],
+    repeats: int,
+    runtime: Runtime,
+    watch: Watch,
+) -> Verification:
+    """Check every file of a bundle that was published, and if all are whole, train on it.
+
+    Args:
+        path: the bundle's directory or zip.
+        published_manifest: sha256 that its manifest had when it was published.
+        read_test: the source's test split; asked for only if there is something to train on.
+        repeats: students of each arm.
+        runtime: where to compute.
+        watch: who is told, and may end it.
+
+    Raises:
+        What ``verify_by_training`` raises.
+    """
+    failed = [check for check in verify(path) if not check.passed] or _replaced(
+        path, published_manifest
+    )
+    if failed:
+        return _damaged(failed, runtime)
+    bundle = load(path)
+    return verify_by_training(path, bundle, read_test(bundle), repeats, runtime, watch)
+
+
+def _replaced(path: Path, published_manifest: str) -> list[Check]:
+    """A bundle may agree with itself and yet be another one than was published."""
+    found = manifest_digest(path)
+    if found == published_manifest:
+        return []
+    detail = f"is not the published one: sha256 {found[:12]}..., not {published_manifest[:12]}..."
+    return [Check(MANIFEST_NAME, passed=False, detail=f"{MANIFEST_NAME} {detail}")]
+
+
+def _damaged(failed: Sequence[Check], runtime: Runtime) -> Verification:
+    checks = [FailedCheck(name=check.name, detail=check.detail) for check in failed]
+    return Verification(
+        bundle=None,
+        manifest_sha256=None,
+        created_at=_now(),
+        environment=environment(runtime),
+        failed_checks=tuple(checks),
+        verdict="damaged",
     )
 
 
@@ -102,3 +243,7 @@ def record_path(bundle: Path) -> Path:
     """Where the record of a bundle lies: beside it, since nothing inside it may change."""
     whole = bundle.expanduser().resolve()
     return whole.with_name(f"{whole.name}.verification.json")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -72,11 +72,33 @@ def estimate(spec: JobSpec, catalog: Catalog | None = None) -> Estimate:
             round(spec.images_per_class * total / plain, 2) if known else None
         ),
         flops=work,
-        seconds={
-            kind: (round(work / fast, 1), round(work / slow + 10, 1))
-            for kind, (slow, fast) in FLOPS_PER_SECOND.items()
-        },
+        seconds=_seconds(work),
     )
+
+
+def estimate_verification(spec: JobSpec, repeats: int, catalog: Catalog | None = None) -> Estimate:
+    """Estimate what it costs to train ``repeats`` students again on each arm of a job's bundle."""
+    catalog = catalog or load_catalog()
+    arms = 1 + bool(spec.privileged)
+    arms += sum(name in spec.evaluation.controls for name in ("permuted", "other_view"))
+    seen = [spec.num_images * _tiles(spec.base_method.options)] * arms
+    work = _evaluation_flops(spec, seen, catalog) * repeats / spec.evaluation.repeats
+    return Estimate(
+        images_per_class=spec.images_per_class,
+        num_images=spec.num_images,
+        effective_fraction=spec.effective_fraction,
+        bytes={},
+        equivalent_images_per_class=None,
+        flops=work,
+        seconds=_seconds(work),
+    )
+
+
+def _seconds(flops: float) -> dict[str, SecondsRange]:
+    return {
+        kind: (round(flops / fast, 1), round(flops / slow + 10, 1))
+        for kind, (slow, fast) in FLOPS_PER_SECOND.items()
+    }
 
 
 def _bytes(spec: JobSpec, catalog: Catalog) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -14,6 +15,7 @@ from app.migrate import upgrade
 from app.models import DEFAULT_TENANT, Condensed, Dataset, Job
 from app.settings import Settings
 from dcpi_core import __version__
+from dcpi_core.client import Client
 from dcpi_core.spec.catalog import load_catalog
 
 FOUR_WORDS = {
@@ -109,3 +111,22 @@ def client(application: FastAPI) -> Iterator[TestClient]:
 @pytest.fixture
 def job_id(client: TestClient) -> str:
     return str(client.post("/v1/jobs", json=FOUR_WORDS).json()["id"])
+
+
+class ToApplication(httpx.BaseTransport):
+    """Passes requests on to the application."""
+
+    def __init__(self, client: TestClient) -> None:
+        self._client = client
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        path, headers = request.url.raw_path.decode(), request.headers
+        answer = self._client.request(request.method, path, content=request.read(), headers=headers)
+        return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
+
+
+@pytest.fixture
+def dcpi(client: TestClient) -> Iterator[Client]:
+    """Our own client of the application."""
+    with Client("http://127.0.0.1", transport=ToApplication(client), retries=0) as dcpi:
+        yield dcpi

@@ -8,7 +8,7 @@ from sqlalchemy import func, select, update
 from app.kit.clock import now
 from app.kit.db import unit_of_work
 from app.kit.tenancy import bound
-from app.models import Base, Job, JobEvent, Owned, WebhookDelivery
+from app.models import Base, Job, JobEvent, Owned, Verification, WebhookDelivery
 from app.openapi import render_document
 from app.settings import Settings
 from tests.app.access import SECRET, bearer, new_key, tenant_id
@@ -42,8 +42,8 @@ LISTS = [
 
 
 def test_the_walk_sees_them_all():
-    assert len(OPERATIONS) >= 24
-    assert len(ABOUT_ONE) >= 13
+    assert len(OPERATIONS) >= 45
+    assert len(ABOUT_ONE) >= 28
     assert len(LISTS) >= 6
 
 
@@ -75,6 +75,7 @@ def belongings(client, state, alice, tmp_path) -> dict[str, str]:
         "key_id": client.get("/v1/keys", headers=alice).json()["data"][0]["id"],
         "endpoint_id": endpoint,
         "delivery_id": "msg_" + "0" * 26,
+        "verification_id": "ver_" + "0" * 26,
         "path": FILE,
     }
     files = [FILE, "manifest.json", "previews/grid.png"]
@@ -104,6 +105,16 @@ def belongings(client, state, alice, tmp_path) -> dict[str, str]:
                     {"path": path, "bytes": 2, "sha256": "0" * 64, "media_type": "text/plain"}
                     for path in files
                 ],
+            )
+        )
+        session.flush()
+        session.add(
+            Verification(
+                id=found["verification_id"],
+                condensed_id=found["condensed_id"],
+                job_id=job_id,
+                repeats=1,
+                created_at=now(),
             )
         )
     return found

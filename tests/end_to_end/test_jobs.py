@@ -65,6 +65,24 @@ def test_an_upload_is_condensed(servers, tmp_path):
     assert loaded.condensed.images.shape == (2, 3, 16, 16)
 
 
+def test_a_result_is_verified(servers):
+    servers.use_workers(1)
+    with servers.client() as client:
+        made = succeeded(client, client.jobs.create(TINY)).result.condensed_id
+        asked = client.condensed.verify(made)
+        done = client.jobs.wait(asked.job_id, timeout=120)
+        assert (done.status, done.result) == ("succeeded", None), done.error
+        assert statuses(client, asked.job_id) == ["queued", "running", "succeeded"]
+        found = client.condensed.verifications(made).get(asked.id)
+        assert (found.outcome, client.condensed.get(made).verified.outcome) == ("passed", "passed")
+        reported = client.condensed.report(made)
+    assert {arm.arm for arm in found.record.arms} == {"base", "privileged"}
+    for arm in found.record.arms:
+        assert arm.reported == reported.arm(arm.arm).runs
+    badge = httpx.get(f"{servers.address}/v1/condensed/{made}/badge.svg")
+    assert (badge.status_code, "passed" in badge.text) == (200, True)
+
+
 def test_a_dataset_that_the_worker_lacks_fails_with_advice(servers):
     servers.use_workers(1)
     with servers.client() as client:

@@ -35,7 +35,7 @@ def finish(workspace):
         for number in range(1, 21):
             step(phase, number, 20)
     shutil.copytree(FOLDER / "bundle", workspace / "bundle")
-    say("done", bundle=str(workspace / "bundle"))
+    say("done", made=str(workspace / "bundle"))
 
 
 def wait_for_term(workspace):

@@ -18,7 +18,9 @@ from worker import journal
 from worker import pulse as pulse_module
 from worker.housekeeping import Housekeeper
 from worker.journal import Journal
+from worker.orders import Orders
 from worker.pace import Pace
+from worker.places import Places
 from worker.protocol import LogLine, ProgressLine
 from worker.pulse import Pulse
 from worker.settlement import Settlement
@@ -110,9 +112,10 @@ def test_a_pulse_that_hangs_does_not_detain_the_worker(desk, lease, monkeypatch)
 
 @pytest.mark.parametrize("look", ["listen", "order", "bundle", "sweep"])
 def test_who_only_looks_does_not_wait_for_a_writer(desk, lease, look):
+    orders = Orders(desk.tools, Places(desk.tools.settings.home))
     looks = {
         "listen": Pulse(desk.tools.sessions, lease, 60.0)._look,
-        "order": lambda: desk.supervisor("finish")._order(lease, desk.folder),
+        "order": lambda: orders.make(lease.job_id, desk.folder),
         "bundle": Settlement(desk.tools, lease, desk.stop)._job,
         "sweep": Housekeeper(desk.tools).sweep_checkpoints,
     }

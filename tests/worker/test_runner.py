@@ -19,25 +19,27 @@ from dcpi_core.spec.resolve import resolve
 from worker import runner
 from worker.protocol import (
     AliveLine,
+    CondenseOrder,
     DoneLine,
     ErrorLine,
     Exit,
     LogLine,
-    Order,
     ProgressLine,
     parse_line,
 )
 from worker.runner import StopFlag, Voice
 
 
-def order(folder: Path, **options) -> Order:
+def order(folder: Path, **options) -> CondenseOrder:
     request = {"dataset": "digits", "images_per_class": 1, "base_method": "dc", "pi_type": "none"}
     options = {"base": {"iterations": 100_000}} | options
     spec = resolve(
         JobRequest.model_validate(request | {"options": options}),
         load_catalog().datasets["digits"],
     )
-    return Order(spec=spec, workspace=folder / "work", assets=folder / "assets", device="cpu")
+    return CondenseOrder(
+        spec=spec, workspace=folder / "work", assets=folder / "assets", device="cpu"
+    )
 
 
 class Spoken:
@@ -71,7 +73,7 @@ def test_a_finished_pipeline(spoken, monkeypatch):
     assert spoken.execute(monkeypatch, pipeline) == Exit.DONE == 0
     assert spoken.lines == [
         ProgressLine(phase="base", step=1, total_steps=2, message="dc", metrics={"loss": 0.5}),
-        DoneLine(bundle=spoken.folder / "work" / "bundle"),
+        DoneLine(made=spoken.folder / "work" / "bundle"),
     ]
 
 
@@ -181,7 +183,7 @@ def process(root):
     found.communicate()
 
 
-def begin(process, order: Order) -> dict:
+def begin(process, order: CondenseOrder) -> dict:
     """Give the order and wait for the first step of the base method."""
     process.stdin.write(order.model_dump_json().encode() + b"\n")
     process.stdin.flush()

@@ -9,24 +9,6 @@ from dcpi_core.client import Client, ServiceUnreachable
 from dcpi_core.spec.errors import InvalidInput, NotFound
 
 
-class ToApplication(httpx.BaseTransport):
-    """Passes requests on to the application."""
-
-    def __init__(self, client):
-        self._client = client
-
-    def handle_request(self, request):
-        path, headers = request.url.raw_path.decode(), request.headers
-        answer = self._client.request(request.method, path, content=request.read(), headers=headers)
-        return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
-
-
-@pytest.fixture
-def dcpi(client):
-    with Client("http://127.0.0.1", transport=ToApplication(client), retries=0) as dcpi:
-        yield dcpi
-
-
 def test_an_endpoint_is_made_seen_rotated_and_deleted(dcpi):
     made = dcpi.webhooks.create("https://example.org/hook", ["job.succeeded"])
     assert made.secret.startswith("whsec_")

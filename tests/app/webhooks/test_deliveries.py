@@ -71,7 +71,8 @@ def test_a_change_of_state_is_told_and_signed(client, wire, courier):
     message = json.loads(body)
     assert url == HOOK["url"]
     assert message["type"] == "job.cancelled"
-    assert message["data"] == {"job_id": job_id, "status": "cancelled", "condensed_id": None}
+    told = {"kind": "condense", "status": "cancelled", "condensed_id": None}
+    assert message["data"] == {"job_id": job_id} | told
     timestamp = int(headers["webhook-timestamp"])
     signed = signing.sign(endpoint["secret"], headers["webhook-id"], timestamp, body)
     assert headers["webhook-signature"] == signed

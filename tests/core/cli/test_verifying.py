@@ -3,10 +3,13 @@
 import json
 import shutil
 
+import httpx
 import pytest
 
 from dcpi_core.bundle import load, write
-from dcpi_core.spec.verification import Verification
+from dcpi_core.client import Client
+from dcpi_core.spec.report import Arm, Environment
+from dcpi_core.spec.verification import ArmVerification, Unverified, Verification
 
 
 class TestFiles:
@@ -51,9 +54,11 @@ class TestRetraining:
         found, loaded = Verification.model_validate_json(record.read_bytes()), load(bundle)
         assert found.bundle == loaded.manifest.id
         assert found.seeds == loaded.report.seeds
-        assert found.reported == loaded.report.arm("base").runs
-        assert found.measured == pytest.approx(found.reported, abs=0.01)
-        assert found.tolerance == pytest.approx(0.03)  # of a single run
+        (arm,) = found.arms
+        assert (arm.arm, arm.reported) == ("base", loaded.report.arm("base").runs)
+        assert arm.measured == pytest.approx(arm.reported, abs=0.01)
+        assert [other.arm for other in found.unverified] == ["random"]
+        assert arm.tolerance == pytest.approx(0.03)  # of a single run
         assert found.environment.machine
         after = {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()}
         assert after == before
@@ -98,3 +103,118 @@ class TestRetraining:
         (bundle / "report.json").write_text("{}")
         assert retrain(bundle).exit_code == 1
         assert not bundle.with_name("bundle.verification.json").exists()
+
+
+class Service:
+    """Takes a verification and has it done at the third look at its job."""
+
+    def __init__(self, record: dict | None) -> None:
+        self.record = record
+        self.bodies: list[dict] = []
+        self.looks = 0
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        path = request.url.path.removeprefix("/v1")
+        verification = {"id": "ver_1", "condensed_id": "cds_1", "job_id": "job_1", "repeats": 1}
+        if request.method == "POST" and path == "/condensed/cds_1/verifications":
+            self.bodies.append(json.loads(request.read()))
+            return httpx.Response(202, json=verification | {"status": "queued"})
+        if path == "/jobs/job_1":
+            self.looks += 1
+            return httpx.Response(200, json={"id": "job_1"} | self.job())
+        if path == "/condensed/cds_1/verifications/ver_1":
+            return httpx.Response(200, json=verification | self.ended())
+        return httpx.Response(404, json={"code": "not_found", "detail": f"no {path}"})
+
+    def job(self) -> dict:
+        if self.looks < 3:
+            progress = {"phase": "evaluate", "step": 1, "total_steps": 2}
+            return {"status": "running", "phase": "evaluate", "progress": progress}
+        if self.record is not None:
+            return {"status": "succeeded"}
+        return {"status": "failed", "error": {"code": "x", "detail": "no test images"}}
+
+    def ended(self) -> dict:
+        if self.record is None:
+            return {"status": "failed"}
+        passed = self.record["verdict"] == "reproduced"
+        outcome = "passed" if passed else "failed"
+        return {"status": "succeeded", "record": self.record, "outcome": outcome}
+
+
+class TestAtTheService:
+    @pytest.fixture
+    def ask(self, dcpi, monkeypatch):
+        """``dcpi verify cds_1 --remote`` at this service."""
+
+        def run(service, *options):
+            def client(server, *, api_key=None):
+                return Client(server, api_key=api_key, transport=httpx.MockTransport(service))
+
+            monkeypatch.setattr("dcpi_core.cli.verifying.Client", client)
+            monkeypatch.setattr("dcpi_core.client.resources.time.sleep", lambda _: None)
+            return dcpi("verify", "cds_1", "--remote", *options)
+
+        return run
+
+    def test_it_waits_and_shows_every_arm(self, ask):
+        service = Service(a_record(0.5))
+        done = ask(service, "--repeats", "1")
+        assert done.exit_code == 0, done.output
+        assert service.bodies == [{"repeats": 1}]
+        assert "evaluate 1/2" in done.stderr
+        assert "ok   reproduced: base, ConvNetD2: 50.0 (n=1) %" in done.stdout
+        assert "not verified: random" in done.stdout
+
+    def test_an_untrue_report_is_a_failure(self, ask):
+        done = ask(Service(a_record(0.9)))
+        assert done.exit_code == 1
+        assert "FAIL not reproduced: base" in done.stdout
+
+    def test_a_damaged_file_is_named(self, ask):
+        damage = {"name": "data.safetensors", "detail": "does not match its sha256"}
+        record = a_record(0.5) | {"verdict": "damaged", "arms": [], "failed_checks": [damage]}
+        done = ask(Service(record))
+        assert done.exit_code == 1
+        assert "FAIL data.safetensors: does not match its sha256" in done.stdout
+
+    def test_a_job_that_failed_is_told(self, ask):
+        done = ask(Service(None))
+        assert done.exit_code == 1
+        assert "error: job job_1 failed: no test images" in done.stderr
+
+    def test_as_json(self, ask):
+        assert json.loads(ask(Service(a_record(0.5)), "--json").stdout)["outcome"] == "passed"
+
+    def test_what_only_works_here_is_refused(self, ask):
+        service = Service(a_record(0.5))
+        done = ask(service, "--data-root", "/tmp")
+        assert (done.exit_code, service.bodies) == (2, [])
+        assert "leave out --record, --test" in done.stderr
+
+
+def a_record(measured: float) -> dict:
+    """Of a report that says 0.5, as a service has it."""
+    environment = {"dcpi": "0", "python": "3", "torch": "2", "machine": "m", "device": "cpu"}
+    arm = Arm(
+        name="base",
+        title="random",
+        network="ConvNetD2",
+        num_images=10,
+        train_bytes=1,
+        runs=(0.5,),
+        per_class=(0.5,),
+    )
+    found = ArmVerification.of(arm, (measured,))
+    return Verification(
+        bundle="cds_1",
+        manifest_sha256="0" * 64,
+        created_at="2026-11-21T12:00:00+00:00",
+        environment=Environment(**environment, threads=1, engine="e"),
+        protocol="dc",
+        epochs=1,
+        seeds=(1,),
+        arms=(found,),
+        unverified=(Unverified(arm="random", network="ConvNetD2", reason="drawn"),),
+        verdict=found.verdict,
+    ).model_dump(mode="json")

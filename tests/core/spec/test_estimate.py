@@ -3,7 +3,7 @@ import pytest
 from dcpi_core.spec.catalog import load_catalog
 from dcpi_core.spec.dataset import DatasetFacts, License
 from dcpi_core.spec.errors import InvalidInput
-from dcpi_core.spec.estimate import _forward_flops, estimate
+from dcpi_core.spec.estimate import _forward_flops, estimate, estimate_verification
 from dcpi_core.spec.job import JobRequest
 from dcpi_core.spec.resolve import resolve
 
@@ -157,3 +157,11 @@ def test_tiles_and_networks_in_training_are_counted():
     forward = load_catalog().networks["ConvNetD3"].facts["by_size"]["32"]["forward_flops"]
     step = 2 * 50 + 4 * 4 * 3 + 2 * 10 * 200 * 3
     assert flops(30) - flops(10) == pytest.approx(20 * forward * step)
+
+
+def test_a_verification_costs_the_students_of_the_arms_it_trains():
+    labelled, plain = spec((3, 32, 32)), spec((3, 32, 32), pi_type="none")
+    once, twice = (estimate_verification(labelled, repeats).flops for repeats in (1, 2))
+    assert twice == pytest.approx(2 * once)
+    assert once == pytest.approx(2 * estimate_verification(plain, 1).flops)
+    assert twice < estimate(labelled).flops
