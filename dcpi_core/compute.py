@@ -66,8 +66,8 @@ class Runtime:
     def description(self) -> str:
         """One line for the report."""
         if self.device.type == "cuda":
-            return f"float32, {torch.cuda.get_device_name(self.device)}"
-        return f"float32, {self.threads} CPU threads, Winograd convolutions where they fit"
+            return f"float32, eager, {torch.cuda.get_device_name(self.device)}"
+        return f"float32, eager, {self.threads} CPU threads, Winograd convolutions where they fit"
 
     @property
     def side_by_side(self) -> int:
