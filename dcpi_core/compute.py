@@ -66,8 +66,8 @@ class Runtime:
     def description(self) -> str:
         """One line for the report."""
         if self.device.type == "cuda":
-            return f"float32, {torch.cuda.get_device_name(self.device)}"
-        return f"float32, {self.threads} CPU threads, Winograd convolutions where they fit"
+            return f"float32, eager, {torch.cuda.get_device_name(self.device)}"
+        return f"float32, eager, {self.threads} CPU threads, Winograd convolutions where they fit"
 
     @property
     def side_by_side(self) -> int:
@@ -75,10 +75,14 @@ class Runtime:
         return self.threads if self.device.type == "cpu" else 1
 
     def chunks(self, count: int) -> Iterator[slice]:
-        """Slices of at most ``micro_batch`` that cover ``range(count)``."""
-        size = self.micro_batch or max(count, 1)
-        for start in range(0, count, size):
-            yield slice(start, min(start + size, count))
+        """Slices of at most ``micro_batch`` that cover ``range(count)``.
+
+        As few as there can be, and as equal: side by side, a short last one would leave threads
+        waiting for the others.
+        """
+        pieces = -(-count // (self.micro_batch or max(count, 1)))
+        for number in range(pieces):
+            yield slice(count * number // pieces, count * (number + 1) // pieces)
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
         """``[function(item) for item in items]``, side by side on a CPU.

@@ -230,16 +230,22 @@ def _by_parameter(
     return zip(*(found for found, _ in parts), strict=True)
 
 
-@torch.no_grad()
 def predict(
     network: Network, batches: Iterator[Tensor], runtime: Runtime
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Features and logits of each batch of normalised images, network in evaluation mode."""
+    """Features and logits of each batch of normalised images, network in evaluation mode.
+
+    Large batches are passed in pieces, side by side, and come out in these pieces, in order.
+    """
     network.eval()
+
+    @torch.no_grad()  # in here, because every thread has a mode of its own
+    def of_piece(images: Tensor) -> tuple[Tensor, Tensor]:
+        output = student_output(network, images.to(runtime.device))
+        return output.features, output.logits
+
     for images in batches:
-        for piece in runtime.chunks(len(images)):
-            output = student_output(network, images[piece].to(runtime.device))
-            yield output.features, output.logits
+        yield from runtime.map(of_piece, [images[piece] for piece in runtime.chunks(len(images))])
 
 
 def has_batch_norm(network: nn.Module) -> bool:

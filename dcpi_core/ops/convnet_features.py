@@ -65,7 +65,7 @@ def convnet_maps(
 
 
 class _FirstBlock(NamedTuple):
-    patches: Tensor  # (n, 4 * q, k + 1): centred patches and a column of ones
+    patches: Tensor  # (n, k + 1, 4 * q): centred patches and a row of ones
     covariance: Tensor  # (n, k, k)
     inverse_std: Tensor  # (n, O)
     activations: Tensor  # (n, 4, q, O), after ReLU
@@ -122,13 +122,14 @@ def _first_forward(
     weight, _, scale, shift = parameters
     patches, covariance, (down, across) = _patches_by_pooling_position(images, padding)
     rows = weight.flatten(1)  # (O, k)
-    variance = torch.einsum("ok,nkj,oj->no", rows, covariance, rows)
+    # Products of matrices and sums written out: einsum would make a product per filter of these.
+    variance = ((rows @ covariance) * rows).sum(2)
     inverse_std = torch.rsqrt(variance + EPS)
     # Norm and convolution are one matrix per image: scale * inverse_std * weight, shift last.
     folded = torch.empty(len(images), rows.shape[1] + 1, len(rows), dtype=rows.dtype)
     torch.mul((scale * inverse_std).unsqueeze(1), rows.t(), out=folded[:, :-1])
     folded[:, -1] = shift
-    activations = torch.bmm(patches, folded).relu_()
+    activations = torch.bmm(patches.transpose(1, 2), folded).relu_()
     activations = activations.view(len(images), 4, down * across, len(rows))
     pooled = activations.sum(1).mul_(0.25).view(len(images), down, across, len(rows))
     return pooled, _FirstBlock(patches, covariance, inverse_std, activations)
@@ -141,15 +142,14 @@ def _first_backward(
     count, _, _, outputs = block.activations.shape
     spread = (gradient.reshape(count, 1, -1, outputs) * 0.25).expand_as(block.activations)
     inner = torch.ops.aten.threshold_backward(spread, block.activations, 0)
-    moments = torch.bmm(block.patches.transpose(1, 2), inner.view(count, -1, outputs))
+    moments = torch.bmm(block.patches, inner.view(count, -1, outputs))
     by_patch, total = moments[:, :-1], moments[:, -1]
     rows = weight.flatten(1)
-    along = torch.einsum("ok,nko->no", rows, by_patch) * block.inverse_std  # sum of grad * z_hat
-    spread_rows = torch.einsum("nkj,oj->nko", block.covariance, rows)
-    per_image = by_patch - (along * block.inverse_std).unsqueeze(1) * spread_rows
-    factor = scale * block.inverse_std
-    for_weight = torch.einsum("no,nko->ok", factor, per_image)
-    return [for_weight.view_as(weight), torch.zeros_like(bias), along.sum(0), total.sum(0)]
+    along = (rows.t() * by_patch).sum(1) * block.inverse_std  # sum of gradient * z_hat
+    per_image = by_patch - (along * block.inverse_std).unsqueeze(1) * (block.covariance @ rows.t())
+    factor = (scale * block.inverse_std).unsqueeze(1)
+    for_weight = (factor * per_image).sum(0).t().reshape(weight.shape)
+    return [for_weight, torch.zeros_like(bias), along.sum(0), total.sum(0)]
 
 
 def _later_forward(maps: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, _LaterBlock]:
@@ -215,8 +215,8 @@ def _patches_by_pooling_position(
     """Centred 3x3 patches, the four pixels of each pooling window in four separate runs.
 
     Returns:
-        (n, 4 * q, k + 1) with k = 9 C patch elements and a last column of ones; the covariance of
-        the patches, (n, k, k); the size of the pooled map.
+        (n, k + 1, 4 * q) with k = 9 C patch elements and a last row of ones; the covariance of the
+        patches, (n, k, k); the size of the pooled map.
     """
     count, channels = images.shape[:2]
     padded = F.pad(images, (padding,) * 4).contiguous()
@@ -226,9 +226,11 @@ def _patches_by_pooling_position(
         (count, channels, 3, 3, 2, 2, down, across),
         (padded.stride(0), plane, row, 1, row, 1, 2 * row, 2),
     )
-    # Gathering by rows of pixels and transposing afterwards is faster than gathering 3 at a time.
-    centred = windows.reshape(count, 9 * channels, -1)
+    patches = images.new_empty(count, 9 * channels + 1, 4 * down * across)
+    patches[:, -1] = 1
+    centred = patches[:, :-1]
+    # Gathered by rows of pixels, and left so: the products below read either order equally fast.
+    centred.view(windows.shape).copy_(windows)
     centred -= centred.mean(2, keepdim=True)
     covariance = torch.bmm(centred, centred.transpose(1, 2)) / centred.shape[2]
-    patches = F.pad(centred.transpose(1, 2), (0, 1), value=1.0)
     return patches, covariance, (down, across)

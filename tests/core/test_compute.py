@@ -11,11 +11,21 @@ def runtime():
     return Runtime.choose("cpu", threads=2)
 
 
-@pytest.mark.parametrize("count", [0, 1, 31, 32, 33, 100])
-def test_chunks_cover_everything_once(runtime, count):
+@pytest.mark.parametrize(
+    ("count", "pieces"), [(0, 0), (1, 1), (32, 1), (33, 2), (100, 4), (256, 8)]
+)
+def test_chunks_cover_everything_once_in_few_and_equal_pieces(runtime, count, pieces):
     covered = [i for piece in runtime.chunks(count) for i in range(piece.start, piece.stop)]
     assert covered == list(range(count))
-    assert all(p.stop - p.start <= CPU_MICRO_BATCH for p in runtime.chunks(count))
+    sizes = [piece.stop - piece.start for piece in runtime.chunks(count)]
+    assert len(sizes) == pieces
+    assert max(sizes, default=0) <= CPU_MICRO_BATCH
+    assert max(sizes, default=0) - min(sizes, default=0) <= 1
+
+
+def test_without_a_limit_there_is_one_piece():
+    runtime = Runtime(torch.device("cpu"), 1, None)
+    assert [list(runtime.chunks(count)) for count in (0, 7)] == [[], [slice(0, 7)]]
 
 
 def test_map_keeps_order_and_runs_side_by_side(runtime):

@@ -1,3 +1,4 @@
+import threading
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from dcpi_core.privileged.features.labels import FeatureLabels, LabelSettings
 from dcpi_core.privileged.soft import SoftLabels
 from dcpi_core.rng import Streams
 from dcpi_core.spec.errors import InvalidInput, TrainingDiverged
-from dcpi_core.training import Recipe, fit, gradients, objective
+from dcpi_core.training import Recipe, fit, gradients, objective, predict
 from tests.core.problems import CLASSES, blobs
 
 WHOLE = Runtime(torch.device("cpu"), 1, None)
@@ -151,3 +152,33 @@ def test_blobs_can_be_learned():
     with torch.no_grad():
         predicted = student(source.normalise(source.test.images)).argmax(1)
     assert (predicted == source.test.labels).float().mean() > 0.8
+
+
+class TestPredict:
+    def test_pieces_are_the_whole_in_order_and_need_no_gradient(self, condensed):
+        student = network()
+        whole, pieces = (
+            [torch.cat(same) for same in zip(*found, strict=True)]
+            for found in (
+                predict(student, iter([condensed.images]), WHOLE),
+                predict(student, iter([condensed.images]), PIECES),
+            )
+        )
+        expected = student.features(condensed.images)
+        for features, logits in (whole, pieces):
+            torch.testing.assert_close(features, expected)
+            torch.testing.assert_close(logits, student.classify(expected))
+            assert not features.requires_grad
+            assert not logits.requires_grad
+
+    def test_pieces_are_computed_side_by_side(self, condensed):
+        both_here = threading.Barrier(2, timeout=10)
+        student = network("MLP")
+
+        def meet(*_):
+            both_here.wait()  # passes only if two pieces are at work at once
+
+        student.blocks[0].register_forward_pre_hook(meet)
+        side_by_side = Runtime(torch.device("cpu"), 2, 5)
+        found = list(predict(student, iter([condensed.images]), side_by_side))
+        assert [len(logits) for _, logits in found] == [4, 5]
