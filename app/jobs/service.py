@@ -1,6 +1,5 @@
 """Rules about jobs: what is accepted, and how jobs are found and shown."""
 
-import logging
 from datetime import datetime
 from typing import Any
 
@@ -19,8 +18,6 @@ from dcpi_core.spec.errors import BudgetError, FieldProblem
 from dcpi_core.spec.estimate import Estimate, estimate
 from dcpi_core.spec.job import JobRequest, JobSpec
 from dcpi_core.spec.resolve import resolve
-
-logger = logging.getLogger(__name__)
 
 
 def resolve_request(

@@ -15,6 +15,8 @@ from httpcore import ConnectError, NetworkBackend, NetworkStream, ReadTimeout, S
 
 from app.webhooks.addresses import is_public
 
+LOST = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError)
+"""What ``post`` raises where no answer came."""
 Resolve = Callable[[str, int], list[str]]
 """Addresses of a host, for a connection to a port."""
 
@@ -112,7 +114,7 @@ def post(url: str, headers: Mapping[str, str], body: bytes, backend: NetworkBack
     """Send a message; returns the HTTP status. Redirects are not followed, the body is not read.
 
     Raises:
-        httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError: no answer came.
+        LOST: no answer came.
     """
     with (
         httpcore.ConnectionPool(

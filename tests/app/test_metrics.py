@@ -87,7 +87,7 @@ def test_records_carry_the_request_and_the_job(client, said):
     headers = {"X-Request-Id": "req-of-mine"}
     job_id = client.post("/v1/jobs", json=FOUR_WORDS, headers=headers).json()["id"]
     lines = [line for line in said() if line.get("request_id") == "req-of-mine"]
-    assert {line["logger"] for line in lines} == {"app.jobs.service", "app.kit.watching"}
+    assert {line["logger"] for line in lines} == {"app.jobs.submission", "app.kit.watching"}
     assert [line["job_id"] for line in lines if "job_id" in line] == [job_id]
     assert lines[-1]["message"] == "POST /v1/jobs 202"
 
