@@ -53,6 +53,15 @@ def _table_1() -> Iterator[Cell]:
             frozen = replace(job, labels={"feature": PUBLISHED["feature"] | FROZEN})
             yield Cell(f"{row}, images frozen", column, frozen, "privileged")
             yield Cell(f"{method} + feature labels of ours", column, _ours(job), "privileged")
+            soft = replace(job, labels={"soft": {}})
+            yield Cell(f"{method} + soft labels of ours", column, soft, "privileged")
+            controls = ("permuted", "equal_bytes")
+            both = replace(job, labels=OURS | {"soft": {}}, controls=controls)
+            yield Cell(f"{method} + feature and soft labels of ours", column, both, "privileged")
+            row = f"{method} + feature and soft labels of other classes"
+            yield Cell(row, column, both, "permuted")
+            row = f"{method}, more images in the bytes of feature and soft labels"
+            yield Cell(row, column, both, "equal_bytes")
 
 
 def _ours(job: Job) -> Job:
