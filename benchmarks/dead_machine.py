@@ -10,7 +10,6 @@ worker has the job, and until that one has made a step that nobody had made befo
 import argparse
 import json
 import os
-import random
 import signal
 import sys
 import tempfile
@@ -32,33 +31,30 @@ ITERATIONS = 20_000
 KEPT = ("lease_seconds", "heartbeat_seconds", "retry_seconds", "max_attempts")
 
 
-def deaths(times: int, seed: int) -> dict[str, Any]:
+def deaths(times: int) -> dict[str, Any]:
     """Kill the worker of one job so often; seconds until the next had it, and made a new step."""
     kept = {name: str(Settings.model_fields[name].default) for name in KEPT}
     kept["max_attempts"] = str(times + 1)
-    draw = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder, ValkeyServer(data_dir=folder) as broker:
         url = {"broker_url": f"redis://127.0.0.1:{broker.port}/0"}
         stack = Stack(Path(folder), kept | url)
         try:
             stack.open()
             with stack.client() as client:
-                found = _one_after_the_other(stack, client, times, draw)
+                found = _one_after_the_other(stack, client, times)
         finally:
             stack.end()
     return {"settings": kept, "taken_over": found[0], "new_step": found[1]}
 
 
 def _one_after_the_other(
-    stack: Stack, client: Client, times: int, draw: random.Random
+    stack: Stack, client: Client, times: int
 ) -> tuple[list[float], list[float]]:
     taken_over, new_step = [], []
     (worker,) = stack.use_workers(1)
     job = client.jobs.create(with_iterations(ITERATIONS))
     for runs in range(1, times + 1):
         until(lambda: stack.checkpoint_step(job.id)[0] == "base", "a checkpoint", 120)
-        # Somewhere between two heartbeats, which decides how much of the lease is left.
-        time.sleep(draw.uniform(0, stack.settings.heartbeat_seconds))
         following = stack.add_worker()
         seconds = _death(stack, client, job.id, worker.pid, runs)
         worker.wait()
@@ -88,14 +84,12 @@ def main() -> int:
     """Measure, print and optionally save; 1 if it took too long."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--times", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="write the result as JSON")
     given = parser.parse_args()
     found = {
         "benchmark": "seconds that a dead machine costs a job",
         "environment": describe(Runtime.choose("cpu")),
-        "seed": given.seed,
-        **deaths(given.times, given.seed),
+        **deaths(given.times),
     }
     print(json.dumps(found, indent=1))
     if given.out:

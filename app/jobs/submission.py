@@ -30,7 +30,7 @@ from app.settings import Settings
 from dcpi_core import __version__
 from dcpi_core.spec.errors import InvalidInput
 from dcpi_core.spec.estimate import Estimate, estimate
-from dcpi_core.spec.job import NO_PRIVILEGED, JobSpec, JobSubmission
+from dcpi_core.spec.job import NO_PRIVILEGED, JobSpec, JobSubmission, Priority
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +90,27 @@ def enqueue(session: Session, job: Job) -> None:
     outbox.ring(session, job.id, job.queue)
 
 
+def queued(
+    settings: Settings, kind: Kind, priority: Priority, deadline_seconds: int | None, **about: Any
+) -> Job:
+    """A new job at the end of its queue, not yet written; ``about`` are its other columns."""
+    moment = now()
+    return Job(
+        id=new_id("job"),
+        kind=kind,
+        status=Status.QUEUED,
+        attempt=0,
+        cached=False,
+        created_at=moment,
+        queued_at=moment,
+        priority=RANKS[priority],
+        queue=settings.queue,
+        deadline_seconds=deadline_seconds,
+        deadline_at=deadline_of(deadline_seconds),
+        **about,
+    )
+
+
 def _row(
     settings: Settings,
     request: JobSubmission,
@@ -97,11 +118,11 @@ def _row(
     spec: JobSpec,
     cost: Estimate,
 ) -> Job:
-    moment = now()
-    return Job(
-        id=new_id("job"),
-        kind=Kind.CONDENSE,
-        status=Status.QUEUED,
+    return queued(
+        settings,
+        Kind.CONDENSE,
+        request.priority,
+        request.deadline_seconds,
         name=request.name,
         labels=dict(request.metadata),
         request=asked,
@@ -112,14 +133,6 @@ def _row(
         pi_types=",".join(c.name for c in spec.privileged) or NO_PRIVILEGED,
         images_per_class=spec.images_per_class,
         estimate=cost.model_dump(mode="json"),
-        attempt=0,
-        cached=False,
-        created_at=moment,
-        queued_at=moment,
-        priority=RANKS[request.priority],
-        queue=settings.queue,
-        deadline_seconds=request.deadline_seconds,
-        deadline_at=deadline_of(request.deadline_seconds),
     )
 
 

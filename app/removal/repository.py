@@ -68,8 +68,3 @@ def verifications_of(session: Session, condensed_id: str) -> list[Verification]:
     """Verifications of this condensed dataset, finished or not."""
     own = select(Verification).where(Verification.condensed_id == condensed_id)
     return list(session.scalars(own.order_by(Verification.id)))
-
-
-def verification_by(session: Session, job_id: str) -> Verification | None:
-    """The verification that this job carried out, if that is what it did."""
-    return session.scalar(select(Verification).where(Verification.job_id == job_id))

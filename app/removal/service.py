@@ -18,6 +18,7 @@ from app.kit.clock import now
 from app.kit.erasure import erase
 from app.models import Condensed, Verification
 from app.removal import repository
+from app.verifications import repository as verifications
 from dcpi_core.spec.catalog import load_catalog
 from dcpi_core.spec.errors import Conflict, NotFound
 
@@ -44,7 +45,7 @@ def delete_job(session: Session, job_id: str) -> None:
         else:
             result.job_id = heir.id
         session.flush()
-    verification = repository.verification_by(session, job_id)
+    verification = verifications.by_job(session, job_id)
     if verification is not None:
         _delete_verification(session, verification)
     repository.delete_history(session, job_id)

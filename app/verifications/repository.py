@@ -22,9 +22,14 @@ def find(session: Session, condensed_id: str, page: PageQuery) -> list[Verificat
     return list(session.scalars(page.select(own, Verification.id)))
 
 
+def by_job(session: Session, job_id: str) -> Verification | None:
+    """The verification that this job carries out, if that is what it does."""
+    return session.scalar(select(Verification).where(Verification.job_id == job_id))
+
+
 def of_job(session: Session, job_id: str) -> Verification:
     """The verification that this job carries out; raises NotFound."""
-    row = session.scalar(select(Verification).where(Verification.job_id == job_id))
+    row = by_job(session, job_id)
     if row is None:
         raise NotFound("the condensed dataset that was to be verified was deleted")
     return row

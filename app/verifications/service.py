@@ -10,17 +10,13 @@ from app.condensed import service as condensed
 from app.condensed.schemas import Verified
 from app.jobs import repository as jobs
 from app.jobs import usage
-from app.jobs.control import deadline_of
 from app.jobs.kinds import Kind
-from app.jobs.schemas import RANKS
-from app.jobs.states import Status
-from app.jobs.submission import enqueue
-from app.kit.clock import now
+from app.jobs.submission import enqueue, queued
 from app.kit.idempotency import Answer, recall, remember
 from app.kit.ids import new_id
 from app.kit.pages import PageQuery
 from app.kit.tenancy import insert
-from app.models import Condensed, Job, Verification
+from app.models import Verification
 from app.settings import Settings
 from app.verifications import repository
 from app.verifications.schemas import (
@@ -103,9 +99,22 @@ def _rows(
             "accuracies are measured on"
         )
     repeats = _repeats(body, spec)
-    job = _job(settings, made_by, row, body)
-    job.request = {"condensed_id": row.id, "repeats": repeats}
-    job.estimate = estimate_verification(spec, repeats).model_dump(mode="json")
+    job = queued(
+        settings,
+        Kind.VERIFY,
+        body.priority,
+        body.deadline_seconds,
+        labels={},
+        request={"condensed_id": row.id, "repeats": repeats},
+        spec=made_by.spec,
+        spec_digest=made_by.spec_digest,
+        dataset=row.dataset,
+        dataset_id=made_by.dataset_id,
+        base_method=row.base_method,
+        pi_types=row.pi_types,
+        images_per_class=row.images_per_class,
+        estimate=estimate_verification(spec, repeats).model_dump(mode="json"),
+    )
     return Verification(
         id=new_id("ver"),
         condensed_id=row.id,
@@ -122,27 +131,3 @@ def _repeats(body: VerificationCreate, spec: JobSpec) -> int:
         message = f"the report has {most} students of each arm; {body.repeats} are more than that"
         raise InvalidInput.at("/repeats", message)
     return body.repeats or min(DEFAULT_REPEATS, most)
-
-
-def _job(settings: Settings, made_by: Job, row: Condensed, body: VerificationCreate) -> Job:
-    """A job about what ``made_by`` was about."""
-    moment = now()
-    return Job(
-        id=new_id("job"),
-        kind=Kind.VERIFY,
-        status=Status.QUEUED,
-        labels={},
-        spec=made_by.spec,
-        spec_digest=made_by.spec_digest,
-        dataset=row.dataset,
-        dataset_id=made_by.dataset_id,
-        base_method=row.base_method,
-        pi_types=row.pi_types,
-        images_per_class=row.images_per_class,
-        created_at=moment,
-        queued_at=moment,
-        priority=RANKS[body.priority],
-        queue=settings.queue,
-        deadline_seconds=body.deadline_seconds,
-        deadline_at=deadline_of(body.deadline_seconds),
-    )

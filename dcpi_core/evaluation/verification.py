@@ -150,7 +150,7 @@ class _Retraining:
             group = units[len(runs) : len(runs) + self.runtime.side_by_side]
             message = group[0][0].arm.title
             self.watch.progress(Progress(Phase.EVALUATE, len(runs), len(units), message))
-            runs += self.runtime.map(self._accuracy, group)
+            runs += self.runtime.map_alike(self._accuracy, group)
             self._keep(runs)
         self.watch.progress(Progress(Phase.EVALUATE, len(runs), len(units), "students compared"))
         return runs

@@ -9,7 +9,7 @@ from dcpi_core.compute import Runtime
 from dcpi_core.memory import Memory
 from dcpi_core.real_training import TrainingPlan
 from dcpi_core.spec.progress import Phase
-from dcpi_core.spec.report import Arm
+from tests.core import problems
 
 IMAGES = 600  # three steps of 256 in an epoch
 
@@ -38,16 +38,8 @@ def test_only_what_makes_the_set_counts_as_making_it():
 
 
 def arm(name, *seconds, network="ConvNetD2"):
-    return Arm(
-        name=name,
-        title=name,
-        network=network,
-        num_images=1,
-        train_bytes=1,
-        runs=(0.5,) * len(seconds),
-        per_class=(0.5,),
-        seconds=seconds,
-    )
+    runs = (0.5,) * len(seconds)
+    return problems.arm(name, *runs, network=network).model_copy(update={"seconds": seconds})
 
 
 class TestBreakEven:
