@@ -70,12 +70,14 @@ def adjust_colour(
         images: (n, C, H, W).
         brightness: (m,), m = n or 1 for all images; likewise the factors.
     """
-    b, s, c = (value.view(-1, 1, 1, 1) for value in (brightness, saturation, contrast))
-    gray = images.mean(1, keepdim=True)
-    mean = gray.mean((2, 3), keepdim=True)
-    # The three steps in one: only the gray image and its mean are needed besides the pixels.
-    background = c * (1 - s) * gray + ((1 - c) * mean + b)
-    return torch.addcmul(background, images, c * s)
+    count, channels = images.shape[:2]
+    b, s, c = (value.view(-1, 1, 1) for value in (brightness, saturation, contrast))
+    # Linear in a pixel's channels, but for the image's mean: one small product does all three.
+    keep = torch.eye(channels, dtype=images.dtype, device=images.device) * s
+    mix = c * (keep + (1 - s) / channels)
+    offset = (1 - c) * images.mean((1, 2, 3)).view(-1, 1, 1) + b
+    pixels = images.reshape(count, channels, -1)
+    return torch.baddbmm(offset, mix.expand(count, -1, -1), pixels).view_as(images)
 
 
 def shift(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
