@@ -7,12 +7,13 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from benchmarks.reproduce.cells import Cell, Table
-from benchmarks.reproduce.results import runs_of
+from benchmarks.reproduce.results import syntheses
 from benchmarks.reproduce.tables import TABLES
 from benchmarks.scatter import Point, scatter_svg
 
@@ -23,7 +24,8 @@ HEAD = """# Results
 
 Every number here is measured; this page is generated (`python -m benchmarks.results_page`) from the
 files in [benchmarks/results](../benchmarks/results), which hold the raw runs, the seeds, the
-versions and the machine. Accuracies are percent: mean +- sample standard deviation over n students.
+versions and the machine. Accuracies are percent: mean +- sample standard deviation over n students;
+or over syntheses of so many students each, where it says "3 x 5".
 """
 
 SEARCH = """## Which labels pay
@@ -59,7 +61,7 @@ def render() -> dict[Path, str]:
     if searched.exists():
         charts = _charts(json.loads(searched.read_text()))
     parts += [
-        "\n".join(_reproduced(json.loads(path.read_text()), TABLES[path.stem.split("_")[0]]))
+        "\n".join(reproduced(json.loads(path.read_text()), TABLES[path.stem.split("_")[0]]))
         for path in sorted((RESULTS / "reproduce").glob("*.json"))
     ]
     speeds = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
@@ -107,27 +109,54 @@ def _service(found: dict[str, Any]) -> Iterator[str]:
         yield f"\nProtocol `{protocol}`, {epochs} epochs. {_machine(job)}"
 
 
-def _reproduced(found: dict[str, Any], table: Table) -> Iterator[str]:
+def reproduced(found: dict[str, Any], table: Table) -> Iterator[str]:
+    """The section of one table, line by line."""
     scale = {"cpu": "short runs that fit a CPU", "paper": "the published settings"}[found["scale"]]
     yield f"## {table.title}\n"
-    yield f"{table.caption} On `{found['dataset']}`, {scale}; the paper's number in brackets.\n"
+    brackets = "; the paper's number in brackets" if any(c.paper for c in table.cells) else ""
+    yield f"{table.caption} On `{found['dataset']}`, {scale}{brackets}.\n"
     yield "| | " + " | ".join(table.columns) + " |"
     yield "|---" + "|---:" * len(table.columns) + "|"
     cells = {(cell.row, cell.column): cell for cell in table.cells}
     for row in table.rows:
-        own = [_cell(cells.get((row, column)), found) for column in table.columns]
+        own = [_cell(cells.get((row, column)), found, table.seeds) for column in table.columns]
         if any(own):
             yield f"| {row} | " + " | ".join(own) + " |"
     yield ""
+    yield from _gains(found, table, cells)
 
 
-def _cell(cell: Cell | None, found: dict[str, Any]) -> str:
+def _cell(cell: Cell | None, found: dict[str, Any], seeds: Sequence[int]) -> str:
     """Ours, n, and the paper's; empty where nothing was run."""
-    runs = runs_of(cell, found) if cell is not None else None
-    if cell is None or runs is None:
+    sets = syntheses(cell, found, seeds)
+    if cell is None or not sets:
         return ""
     paper = f" ({cell.paper:g})" if cell.paper is not None else ""
-    return f"{_spread(runs)}, n={len(runs)}{paper}"
+    students = {len(runs) for runs in sets.values()}
+    assert len(students) == 1, "syntheses of one cell differ in their students"
+    if len(sets) == 1:
+        (runs,) = sets.values()
+        return f"{_spread(runs)}, n={len(runs)}{paper}"
+    return (
+        f"{_spread([fmean(runs) for runs in sets.values()])}, {len(sets)} x {students.pop()}{paper}"
+    )
+
+
+def _gains(
+    found: dict[str, Any], table: Table, cells: dict[tuple[str, str], Cell]
+) -> Iterator[str]:
+    """Differences of rows with their standard error over syntheses, where both were run."""
+    for row, other in table.gains:
+        for column in table.columns:
+            ours = syntheses(cells.get((row, column)), found, table.seeds)
+            theirs = syntheses(cells.get((other, column)), found, table.seeds)
+            both = sorted(ours.keys() & theirs.keys())
+            if both:
+                gains = [fmean(ours[seed]) - fmean(theirs[seed]) for seed in both]
+                error = f" +- {100 * stdev(gains) / len(both) ** 0.5:.2f}" if both[1:] else ""
+                yield f"- *{row}* over *{other}*, {column}: {100 * fmean(gains):+.2f}{error}"
+    if table.gains:
+        yield "\nThese are means over syntheses, +- the standard error where there are several.\n"
 
 
 def _search(found: dict[str, Any]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Scale = Literal["cpu", "paper"]
@@ -41,6 +41,8 @@ class Job:
     students: tuple[str, ...] = ()
     protocol: str = "dc"
     controls: tuple[str, ...] = ()
+    repeats: int | None = None
+    seed: int = 0
 
     def request(self, dataset: str, scale: Scale) -> dict[str, Any]:
         """The body of ``POST /v1/jobs``."""
@@ -48,13 +50,14 @@ class Job:
         if scale == "cpu":
             base = CPU_BASE.get((self.method, self.images_per_class), {}) | base
             for own in labels.values():
-                if own.get("learning") == "gradient_matching" or "preset" in own:
+                learned = own.get("learning") == "gradient_matching"
+                if learned or own.get("preset") == "published":
                     own.update({k: v for k, v in CPU_LEARNING.items() if k not in own})
         options: dict[str, Any] = {
             "base": base,
             "pi": labels,
             "evaluation": {
-                "repeats": REPEATS[scale],
+                "repeats": self.repeats or REPEATS[scale],
                 "protocol": self.protocol,
                 "networks": self.students,
                 "controls": self.controls,
@@ -62,13 +65,14 @@ class Job:
         }
         if self.network is not None:
             options["network"] = self.network
-        return {
+        request = {
             "dataset": dataset,
             "images_per_class": self.images_per_class,
             "base_method": self.method,
             "pi_type": tuple(labels) or "none",
             "options": options,
         }
+        return request | ({"seed": self.seed} if self.seed else {})
 
 
 @dataclass(frozen=True)
@@ -82,14 +86,25 @@ class Cell:
     student: str | None = None
     paper: float | None = None
 
+    def seeded(self, seed: int) -> "Cell":
+        """The same number of another synthesis: other proxies, teachers, images and students."""
+        return replace(self, job=replace(self.job, seed=seed))
+
 
 @dataclass(frozen=True)
 class Table:
-    """A table or figure of the paper."""
+    """A table or figure: of the paper, or of ours in the same form.
+
+    Attributes:
+        seeds: how often everything is synthesised anew; a cell is then the mean over syntheses.
+        gains: pairs of rows whose difference is stated, with its standard error over syntheses.
+    """
 
     title: str
     caption: str
     cells: tuple[Cell, ...]
+    seeds: tuple[int, ...] = (0,)
+    gains: tuple[tuple[str, str], ...] = ()
 
     @property
     def rows(self) -> list[str]:
@@ -100,11 +115,12 @@ class Table:
         return list(dict.fromkeys(cell.column for cell in self.cells))
 
     def jobs(self, pattern: str = "") -> Iterator[Job]:
-        """Every job once, in the order of the columns, so that whole columns come early."""
+        """Every job once: synthesis by synthesis, and in each column by column."""
+        wanted = [c for c in self.cells if re.search(pattern, f"{c.row}, {c.column}")]
+        cells = sorted(wanted, key=lambda cell: self.columns.index(cell.column))
         seen: list[Job] = []
-        for column in self.columns:
-            for cell in self.cells:
-                wanted = re.search(pattern, f"{cell.row}, {cell.column}")
-                if cell.column == column and wanted and cell.job not in seen:
-                    seen.append(cell.job)
-                    yield cell.job
+        for seed in self.seeds:
+            for job in (cell.seeded(seed).job for cell in cells):
+                if job not in seen:
+                    seen.append(job)
+                    yield job

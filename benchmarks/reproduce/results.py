@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,3 +56,13 @@ def runs_of(cell: Cell, found: dict[str, Any]) -> list[float] | None:
         if arm["name"] == cell.arm and cell.student in (None, arm["network"]):
             return list(arm["runs"])
     return None
+
+
+def syntheses(
+    cell: Cell | None, found: dict[str, Any], seeds: Sequence[int]
+) -> dict[int, list[float]]:
+    """Accuracies of a cell's students by the seed of the synthesis, of those that were run."""
+    if cell is None:
+        return {}
+    runs = {seed: runs_of(cell.seeded(seed), found) for seed in seeds}
+    return {seed: own for seed, own in runs.items() if own is not None}

@@ -1,8 +1,11 @@
 """Every cell of the paper's tables is a job that could be submitted."""
 
+from dataclasses import replace
+
 import pytest
 
-from benchmarks.reproduce.cells import Cell, Job
+from benchmarks import results_page
+from benchmarks.reproduce.cells import Cell, Job, Table
 from benchmarks.reproduce.results import key_of, runs_of
 from benchmarks.reproduce.tables import TABLES
 from dcpi_core.spec.catalog import load_catalog
@@ -46,3 +49,29 @@ def test_a_cell_reads_its_own_arm_and_student():
     assert runs_of(Cell("r", "c", job, "random"), found) == [0]
     assert runs_of(Cell("r", "c", job, "privileged"), found) is None
     assert runs_of(Cell("r", "c", Job("random", 2)), found) is None
+
+
+def test_a_table_of_several_syntheses_runs_the_first_one_whole_and_first():
+    table = replace(TABLES["best"], seeds=(0, 7))
+    jobs = list(table.jobs())
+    first, second = jobs[: len(jobs) // 2], jobs[len(jobs) // 2 :]
+    assert {job.seed for job in first} == {0}
+    assert [replace(job, seed=7) for job in first] == second
+    assert len({key_of(job, "cifar10", "cpu") for job in jobs}) == len(jobs)
+
+
+def test_a_gain_is_the_mean_over_syntheses_with_its_standard_error():
+    alone, labelled = Job("dc", 1), Job("dc", 1, {"feature": {}})
+    cells = (Cell("alone", "c", alone), Cell("labelled", "c", labelled, "privileged"))
+    table = Table("T", "", cells, seeds=(0, 1, 2), gains=(("labelled", "alone"),))
+    runs = {0: ([0.2, 0.3], [0.3, 0.4]), 1: ([0.1, 0.3], [0.3, 0.4])}  # gains 10 and 15 points
+    jobs = {}
+    for seed, (base, privileged) in runs.items():
+        for job, arm, own in ((alone, "base", base), (labelled, "privileged", privileged)):
+            arms = [{"name": arm, "network": "ConvNetD3", "runs": own}]
+            key = key_of(replace(job, seed=seed), "cifar10", "cpu")
+            jobs[key] = {"report": {"arms": arms}}
+    found = {"dataset": "cifar10", "scale": "cpu", "jobs": jobs}
+    page = "\n".join(results_page.reproduced(found, table))
+    assert "| alone | 22.50 +- 3.54, 2 x 2 |" in page
+    assert "*labelled* over *alone*, c: +12.50 +- 2.50" in page
