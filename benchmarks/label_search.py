@@ -98,6 +98,7 @@ def cells() -> Iterator[Cell]:
     yield from _strong("random, 1")
     yield from _ten("random, 10")
     yield from _learned("dc, 1")
+    yield from _unrolled("dc from real images, 1")
     for base in ("tiles, 1", "idm, 1", "tiles, 10"):
         yield from _tiled(base)
     for base in ("random, 10, dsa", "herding, 10", "k_center, 10", "dm, 10"):
@@ -163,6 +164,16 @@ def _learned(base: str) -> Iterator[Cell]:
     yield Cell(base, {"feature": LEARN | {"label_task_weight": 5.0}})
     yield Cell(base, {"feature": LEARN | {"schedule": "alternating"}})
     yield Cell(base, {"feature": LEARN | {"schedule": "joint"}})
+
+
+def _unrolled(base: str) -> Iterator[Cell]:
+    through = HEAVY | {"learning": "unrolled", "unrolled_updates": 200}
+    yield Cell(base, {"feature": through})
+    yield Cell(base, {"feature": through}, "noise of the same drift")
+    yield Cell(base, {"feature": through | {"regression_weight": 10.0, "task_weight": 1.0}})
+    yield Cell(base, {"feature": through | {"unrolled_window": 20, "unrolled_updates": 100}})
+    yield Cell(base, {"feature": through | {"label_init": "noise"}})
+    yield Cell(base, {"attention_spatial": {"learning": "unrolled", "unrolled_updates": 200}})
 
 
 def _ten(base: str) -> Iterator[Cell]:

@@ -6,6 +6,10 @@ from dcpi_core.spec.job import Component, Control
 HARD_LABEL_BYTES = 8
 STORED_PIXEL_BYTES = 4
 
+WINDOWS_PER_UPDATE = 2
+"""Students in training whose windows make one update of unrolled labels: fixed, so that a result
+does not depend on the number of threads."""
+
 APPLY_TO_ANY_SET: frozenset[Control] = frozenset({"full", "other_view", "random_other_view"})
 """Controls that ask nothing about labels, so that a set without any can have them."""
 
@@ -37,7 +41,10 @@ def updates_of(component: Component) -> int:
 
 def label_steps(component: Component) -> int:
     """Steps by which a privileged type learns its labels; 0 if it assigns them."""
-    learning = component.options.get("learning")
+    options = component.options
+    learning = options.get("learning")
     if learning == "distribution_matching":
         return 1
+    if learning == "unrolled":
+        return int(options["unrolled_updates"])
     return updates_of(component) if learning == "gradient_matching" else 0

@@ -16,6 +16,7 @@ from dcpi_core.spec.base import Record
 from dcpi_core.spec.catalog import Catalog, load_catalog
 from dcpi_core.spec.controls import (
     APPLY_TO_ANY_SET,
+    WINDOWS_PER_UPDATE,
     images_per_class_in,
     iterates,
     label_steps,
@@ -149,6 +150,9 @@ def _flops(spec: JobSpec, total_bytes: int, catalog: Catalog) -> float:
         if component.options.get("learning") == "distribution_matching":
             passes += int(component.options["labels_per_image"]) * spec.dataset.num_train
             continue
+        if component.options.get("learning") == "unrolled":
+            passes += label_steps(component) * _passes_of_windows(component.options, count)
+            continue
         updates = label_steps(component)
         passes += _loop_passes(component.options, updates, count, GRADIENT_MATCHING, spec)
     for name, updates in (("equal_steps", steps), ("equal_bytes", updates_of(base))):
@@ -175,6 +179,13 @@ def _loop_passes(
     between = trainings * images + updates * batches * min(256, spec.dataset.num_train)
     watched = (updates + trainings) * _of_all_classes(int(options.get("watch_batch", 0)), spec)
     return updates * (real + synthetic) + between * TRAIN_PASSES + watched
+
+
+def _passes_of_windows(options: dict[str, Any], images: int) -> int:
+    """Forward passes of one update of labels through the training of students."""
+    steps = int(options["unrolled_window"]) * min(images, 256) * SECOND_ORDER_PASSES
+    judged = int(options["unrolled_real_images"]) * TRAIN_PASSES
+    return WINDOWS_PER_UPDATE * (steps + judged)
 
 
 def _of_all_classes(batch: int, spec: JobSpec) -> int:

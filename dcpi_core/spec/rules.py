@@ -82,17 +82,17 @@ def check_image_size(network: str, facts: DatasetFacts, catalog: Catalog, pointe
 
 
 def check_schedule(privileged: Component) -> None:
-    """Refuse to tune images while labels are learned in a way that knows no images.
+    """Refuse to tune images while labels are learned in a way that leaves images alone.
 
     Raises:
         InvalidInput: says which way of learning tunes them.
     """
     options = privileged.options
-    schedule = options.get("schedule", "labels_only")
-    if options.get("learning") == "distribution_matching" and schedule != "labels_only":
+    schedule, learning = options.get("schedule", "labels_only"), options.get("learning")
+    if learning in ("distribution_matching", "unrolled") and schedule != "labels_only":
         raise InvalidInput.at(
             f"/options/pi/{privileged.name}/schedule",
-            f"distribution_matching leaves images alone; for schedule {schedule!r} set learning "
+            f"{learning} leaves images alone; for schedule {schedule!r} set learning "
             "to gradient_matching, or set schedule to labels_only",
         )
 

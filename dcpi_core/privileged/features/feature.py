@@ -1,15 +1,16 @@
 """Feature labels: target intermediate features f* for each condensed image (the paper's core).
 
 They are either assigned, the features of a teacher on the image itself, or learned from there: by
-gradient matching (Eq. 2 to 4), with the images fixed or tuned along with them, or by matching the
-class means of the teacher's features on real images, in one exact step.
+gradient matching (Eq. 2 to 4), with the images fixed or tuned along with them; by matching the
+class means of the teacher's features on real images, in one exact step; or through the training of
+students, unrolled.
 
 Our measurements decide the defaults: labels of a teacher that has learned something, weighted
 strongly (lambda 10, beta 1), gain far more than the published settings, which stay available as
 the preset ``published``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import ClassVar, Literal
 
@@ -41,8 +42,10 @@ from dcpi_core.privileged.features.matching import (
 )
 from dcpi_core.privileged.features.presets import MEASURED, PRESETS
 from dcpi_core.privileged.features.storage import Storage, as_stored
+from dcpi_core.privileged.features.unrolled import Course, Plan, nobody, update
 from dcpi_core.real_training import TrainingPlan
 from dcpi_core.registry import PRIVILEGED_TYPES
+from dcpi_core.training import Recipe
 
 RELATIVE_STEP = 2e-3
 """What an automatic label step aims at: movement per step, relative to the labels' size."""
@@ -54,7 +57,7 @@ class FeatureOptions(TeacherOptions, LoopOptions):
     """Weights of the student's terms, the teacher, and how labels are learned if they are."""
 
     layer: Layer = Field("final", description="block whose output is the label, after its pooling")
-    learning: Literal["assigned", "gradient_matching", "distribution_matching"] = Field(
+    learning: Literal["assigned", "gradient_matching", "distribution_matching", "unrolled"] = Field(
         "assigned", description="a teacher's features as they are, or learned on from there"
     )
     schedule: Literal["labels_only", "alternating", "joint"] = Field(
@@ -99,6 +102,21 @@ class FeatureOptions(TeacherOptions, LoopOptions):
     label_momentum: float = Field(0.5, ge=0, lt=1)
     tuned_image_learning_rate: float = Field(0.1, gt=0, le=100)
     tuned_image_momentum: float = Field(0.5, ge=0, lt=1)
+    unrolled_updates: int = Field(
+        400, ge=1, le=100_000, description="unrolled: updates of the labels, in the place of loops"
+    )
+    unrolled_window: int = Field(
+        10, ge=1, le=200, description="unrolled: steps of a student's training that make an update"
+    )
+    unrolled_students: int = Field(
+        8, ge=2, le=64, description="unrolled: students in training, two of them at each update"
+    )
+    unrolled_real_images: int = Field(
+        256, ge=1, le=8192, description="unrolled: of all classes, to judge a student by"
+    )
+    unrolled_rate: float = Field(
+        0.025, gt=0, le=1, description="unrolled: first movement per update, relative to the labels"
+    )
 
 
 TRAINED_NETWORKS = 4
@@ -107,10 +125,10 @@ TRAINED_NETWORKS = 4
 
 @dataclass
 class FeatureState:
-    """Labels as they are and as they were, images, and the current network while it is trained.
+    """Labels as they are and as they were, images, and networks while they are trained.
 
     ``values``, ``start`` and ``velocity`` are (N, n, ...); ``gradient_sizes`` are the root mean
-    squares of the first label gradients.
+    squares of the first label gradients; ``pupils`` are the students of unrolled learning.
     """
 
     values: Tensor
@@ -120,6 +138,7 @@ class FeatureState:
     image_velocity: Tensor
     network: dict[str, Tensor]
     gradient_sizes: list[float]
+    pupils: dict[str, Tensor]
     teacher: str
     teacher_accuracy: float
 
@@ -157,9 +176,13 @@ class Feature:
         return [*self._teachers(ctx), *self._trained_networks(ctx)]
 
     def total_steps(self, ctx: Context) -> int:
-        if self.options.learning == "gradient_matching":
-            return self.options.iterations * self.options.outer_loops
-        return 0 if self.options.learning == "assigned" else 1
+        options = self.options
+        return {
+            "assigned": 0,
+            "distribution_matching": 1,
+            "gradient_matching": options.iterations * options.outer_loops,
+            "unrolled": options.unrolled_updates,
+        }[options.learning]
 
     def init(self, condensed: CondensedSet, ctx: Context) -> FeatureState:
         options = self.options
@@ -183,6 +206,9 @@ class Feature:
             image_velocity=torch.zeros_like(condensed.images),
             network={},
             gradient_sizes=[],
+            pupils=nobody(self._plan(values), values, ctx)
+            if options.learning == "unrolled"
+            else {},
             teacher=digest,
             teacher_accuracy=accuracy,
         )
@@ -192,13 +218,15 @@ class Feature:
     ) -> Metrics:
         if self.options.learning == "distribution_matching":
             return self._match_means(state, ctx)
-        iteration, update = self.options.position(number)
+        if self.options.learning == "unrolled":
+            return self._unroll(state, condensed, number, ctx)
+        iteration, later = self.options.position(number)
         network = self._network(iteration, ctx)
-        if update:
+        if later:
             network.load_state_dict(state.network)
         freeze_batch_norm(network, number, ctx)
         loss = self._update(state, network, number, ctx)
-        if update < self.options.outer_loops - 1:
+        if later < self.options.outer_loops - 1:
             streams = ctx.streams.child("label_inner", number)
             labels = self._labels(state.values, state)
             labelled = CondensedSet(state.images, condensed.labels, (labels,))
@@ -253,8 +281,40 @@ class Feature:
         state.values = torch.stack(moved)
         return {"loss": before, "label_drift": _drift(state)}
 
+    def _unroll(
+        self, state: FeatureState, condensed: CondensedSet, number: int, ctx: Context
+    ) -> Metrics:
+        device = ctx.runtime.device
+        course = Course(
+            images=condensed.images.to(device),
+            targets=condensed.labels.to(device),
+            labels=lambda values: self._combined(values, state),
+            recipe=Recipe(),
+            streams=ctx.streams,
+        )
+        plan = self._plan(state.start)
+        found = update(state.values, state.pupils, number, plan, course, ctx)
+        state.values, state.pupils = found.values, found.state
+        return {"loss": found.loss, "label_drift": _drift(state)}
+
+    def _plan(self, start: Tensor) -> Plan:
+        options = self.options
+        return Plan(
+            updates=options.unrolled_updates,
+            window=options.unrolled_window,
+            students=options.unrolled_students,
+            real_images=options.unrolled_real_images,
+            rate=options.unrolled_rate * float(start.square().mean().sqrt()),
+        )
+
     def _labels(self, values: Tensor, state: FeatureState) -> FeatureLabels:
         """Labels as students get them: N combined, pooled, and as they will be stored."""
+        made = self._combined(values, state)
+        stored = as_stored(made.values.contiguous().cpu(), self.options.storage)
+        return replace(made, values=stored)
+
+    def _combined(self, values: Tensor, state: FeatureState) -> FeatureLabels:
+        """N labels as one, or side by side, and pooled; differentiable in ``values``."""
         options = self.options
         apart = options.combine == "random" and options.labels_per_image > 1
         found = values.transpose(0, 1) if apart else values.mean(0)
@@ -271,7 +331,7 @@ class Feature:
             channel_weight=options.channel_weight,
             teacher=state.teacher,
         )
-        return self.labels(as_stored(found.contiguous().cpu(), options.storage), settings)
+        return self.labels(found, settings)
 
     def _update(self, state: FeatureState, network: Network, number: int, ctx: Context) -> float:
         """One step on the labels, and on the images where they are tuned."""
