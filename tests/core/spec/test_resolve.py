@@ -218,12 +218,13 @@ def test_labels_are_learned_for_whole_images_alone():
     assert resolved(**wanted).base_method.options["partition"] == 2
 
 
-def test_learning_that_leaves_images_alone_cannot_tune_them():
-    asked = {"learning": "distribution_matching", "schedule": "joint"}
+@pytest.mark.parametrize("learning", ["distribution_matching", "unrolled"])
+def test_learning_that_leaves_images_alone_cannot_tune_them(learning):
+    asked = {"learning": learning, "schedule": "joint"}
     with pytest.raises(InvalidInput, match="leaves images alone") as caught:
         resolved(pi_type="feature", options={"pi": {"feature": asked}})
     assert pointers(caught.value) == ["/options/pi/feature/schedule"]
-    alone = {"learning": "distribution_matching"}
+    alone = {"learning": learning}
     assert resolved(pi_type="feature", options={"pi": {"feature": alone}}).privileged
 
 
