@@ -40,7 +40,7 @@ from dcpi_core.privileged.features.matching import (
     match_labels,
     match_with_images,
 )
-from dcpi_core.privileged.features.presets import MEASURED, PRESETS
+from dcpi_core.privileged.features.presets import MEASURED, PRESETS, UNROLLED
 from dcpi_core.privileged.features.storage import Storage, as_stored
 from dcpi_core.privileged.features.unrolled import Course, Plan, nobody, update
 from dcpi_core.real_training import TrainingPlan
@@ -147,7 +147,7 @@ class FeatureState:
     "feature",
     options=FeatureOptions,
     source="DCPI paper, Eq. 1 to 6 (arXiv 2410.01611)",
-    presets=(*PRESETS, *MEASURED),
+    presets=(*PRESETS, *MEASURED, *UNROLLED),
 )
 class Feature:
     """Target features of a block, assigned from a teacher or learned on from there."""

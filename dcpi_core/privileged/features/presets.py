@@ -1,7 +1,8 @@
 """Hyper-parameters of feature labels: those of the paper, by row, and ours.
 
-The paper's rows apply when a job asks for the preset ``published``, the best of our own search when
-it asks for ``measured``. The options' defaults are ours, too: ``docs/results.md`` has the numbers.
+The paper's rows apply when a job asks for the preset ``published``, the best weights of our own
+search when it asks for ``measured``; ``unrolled`` has these and learns the labels. The options'
+defaults are ours, too: ``docs/results.md`` has the numbers.
 """
 
 from dcpi_core.matching import PUBLISHED_LOOPS
@@ -53,8 +54,18 @@ def _measured(at_least: int, at_most: int | None, weight: float, task: float) ->
     )
 
 
+def _learned(measured: Preset, updates: int) -> Preset:
+    options = {"learning": "unrolled", "unrolled_updates": updates}
+    return measured.model_copy(update={"name": "unrolled", "options": measured.options | options})
+
+
 MEASURED = (_measured(1, 9, 100.0, 5.0), _measured(10, None, 50.0, 1.0))
 """For maps. A pooled label has no task term, and no weight that paid was found for it."""
+
+UNROLLED = tuple(
+    _learned(weights, updates) for weights, updates in zip(MEASURED, (200, 100), strict=True)
+)
+"""Fewer updates of more labels: each costs in proportion to the images."""
 
 PRESETS = (
     *PUBLISHED_LOOPS,
