@@ -57,6 +57,24 @@ def test_what_the_catalogue_fills_in_is_within_its_own_limits(entry):
         entry.check_options(filled, "")
 
 
+def test_our_presets_follow_the_budget():
+    def options(preset, count):
+        asked = {"images_per_class": count, "fraction": None}
+        found = resolved(
+            pi_type="feature", options={"pi": {"feature": {"preset": preset}}}, **asked
+        )
+        return found.privileged[0].options
+
+    few, more = options("measured", 1), options("measured", 10)
+    assert few["learning"] == more["learning"] == "assigned"
+    assert few["regression_weight"] > more["regression_weight"] > 10
+    for count, measured in ((1, few), (10, more)):
+        learned = options("unrolled", count)
+        differ = {name for name, value in learned.items() if value != measured[name]}
+        assert differ == {"learning", "unrolled_updates"}
+        assert learned["learning"] == "unrolled"
+
+
 def test_the_user_wins_over_presets_and_presets_over_defaults():
     options = {"base": {"outer_loops": 3}, "pi": {"feature": {"preset": "published"}}}
     spec = resolved(options=options)
