@@ -174,6 +174,9 @@ def _unrolled(base: str) -> Iterator[Cell]:
     yield Cell(base, {"feature": through | {"unrolled_window": 20, "unrolled_updates": 100}})
     yield Cell(base, {"feature": through | {"label_init": "noise"}})
     yield Cell(base, {"attention_spatial": {"learning": "unrolled", "unrolled_updates": 200}})
+    for start in (0.0, 0.9):
+        own = {"learning": "unrolled", "unrolled_updates": 200, "hard_label_weight": start}
+        yield Cell(base, {"soft": own})
 
 
 def _ten(base: str) -> Iterator[Cell]:

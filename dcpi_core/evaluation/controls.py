@@ -79,7 +79,9 @@ def _why_not(
     elif not iterates(spec.base_method):
         reasons["equal_steps"] = f"{spec.base_method.name} has no steps to go on with"
     if label_steps and not any(_moves(shipped, sets["assigned"])):
-        reasons["noise"] = "learning did not move the labels"
+        reasons["noise"] = (
+            "learning did not move the labels, or only such as stand in for the classes themselves"
+        )
     reasons["permuted"] = _why_not_permuted(spec, shipped)
     return reasons.get(name)
 
@@ -186,9 +188,12 @@ def label_values(labels: PrivilegedLabels) -> Tensor:
 
 
 def _moves(shipped: CondensedSet, assigned: CondensedSet) -> list[float]:
-    """Root mean square by which learning moved the labels of each type."""
+    """Root mean square by which learning moved the labels of each type.
+
+    Zero for labels in the place of the classes: noise would make no probabilities of them.
+    """
     return [
-        _rms(label_values(end) - label_values(start))
+        0.0 if end.replaces_hard_labels else _rms(label_values(end) - label_values(start))
         for end, start in zip(shipped.privileged, assigned.privileged, strict=True)
     ]
 

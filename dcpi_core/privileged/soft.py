@@ -1,8 +1,11 @@
-"""Soft labels: a teacher's class probabilities for each condensed image."""
+"""Soft labels: class probabilities for each condensed image.
+
+They are a teacher's, or learned on from there through the training of students.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field
@@ -16,11 +19,18 @@ from dcpi_core.privileged.base import Enrichment, TeacherOptions
 from dcpi_core.real_training import TrainingPlan
 from dcpi_core.registry import PRIVILEGED_TYPES
 from dcpi_core.training import predict
+from dcpi_core.unrolling import Course, UnrolledOptions, nobody, update
+
+LEAST = 1e-3
+"""Probability that learning starts from where a teacher gives less: its logarithm is learned."""
 
 
-class SoftOptions(TeacherOptions):
-    """Which teacher, and how soft its labels are."""
+class SoftOptions(TeacherOptions, UnrolledOptions):
+    """Which teacher, how soft its labels are, and how they are learned if they are."""
 
+    learning: Literal["assigned", "unrolled"] = Field(
+        "assigned", description="a teacher's probabilities as they are, or learned on from there"
+    )
     temperature: float = Field(
         1.0, gt=0, le=100, description="divides the teacher's logits; above 1 is softer"
     )
@@ -64,22 +74,28 @@ class SoftLabels(PrivilegedLabels):
 
 @dataclass
 class SoftState:
-    """The labels; there is nothing left to learn.
+    """Labels as they are and as they were, as logarithms, and the students of unrolled learning.
 
-    ``agreement`` is the share of images whose class the teacher tells.
+    ``start`` are those of ``probabilities``; ``agreement`` is the share of images whose class the
+    teacher tells.
     """
 
     probabilities: Tensor
+    start: Tensor
+    values: Tensor
+    pupils: dict[str, Tensor]
     teacher: str
     teacher_accuracy: float
     agreement: float
 
 
 @PRIVILEGED_TYPES.register(
-    "soft", options=SoftOptions, source="Hinton et al., 2015 (arXiv 1503.02531)"
+    "soft",
+    options=SoftOptions,
+    source="Hinton et al., 2015 (arXiv 1503.02531); learned: Bohdal et al., 2020 (2006.08572)",
 )
 class Soft:
-    """Class probabilities of a teacher, in place of the hard labels."""
+    """Class probabilities in place of the hard labels."""
 
     labels = SoftLabels
     state_type = SoftState
@@ -91,7 +107,7 @@ class Soft:
         return [self.options.plan(ctx)]
 
     def total_steps(self, ctx: Context) -> int:
-        return 0
+        return self.options.unrolled_updates if self.options.learning == "unrolled" else 0
 
     def init(self, condensed: CondensedSet, ctx: Context) -> SoftState:
         plan = self.options.plan(ctx)
@@ -101,22 +117,42 @@ class Soft:
         logits = torch.cat([part for _, part in found]).cpu()
         own = torch.softmax(logits / self.options.temperature, dim=1)
         hard = F.one_hot(condensed.labels.cpu(), logits.shape[1]).to(own)
+        probabilities = own.lerp(hard, self.options.hard_label_weight)
+        start = probabilities.clamp_min(LEAST).log()
+        learned = self.options.learning == "unrolled"
         return SoftState(
-            probabilities=own.lerp(hard, self.options.hard_label_weight),
+            probabilities=probabilities,
+            start=start,
+            values=start.clone(),
+            pupils=nobody(start, self.options, ctx) if learned else {},
             teacher=plan.digest(ctx.facts.fingerprint),
             teacher_accuracy=teacher.train_accuracy,
             agreement=float((logits.argmax(1) == condensed.labels.cpu()).double().mean()),
         )
 
     def step(self, state: SoftState, condensed: CondensedSet, number: int, ctx: Context) -> Metrics:
-        raise AssertionError("soft labels are assigned; there are no steps")
+        course = Course.on(condensed, lambda values: self._labels(values.softmax(1), state), ctx)
+        found = update(state.values, state.start, state.pupils, number, course, self.options, ctx)
+        state.values, state.pupils = found.values, found.state
+        return {"loss": found.loss, "label_drift": self._drift(state)}
 
     def assigned(self, state: SoftState) -> SoftLabels:
-        return SoftLabels(state.probabilities, self.options.temperature, state.teacher)
+        return self._labels(state.probabilities, state)
 
     def finish(self, state: SoftState) -> Enrichment:
         metrics = {
             "teacher_train_accuracy": state.teacher_accuracy,
             "teacher_agreement": state.agreement,
         }
-        return Enrichment(self.assigned(state), metrics)
+        if self.options.learning == "assigned":
+            return Enrichment(self.assigned(state), metrics)
+        metrics["label_drift"] = self._drift(state)
+        return Enrichment(self._labels(state.values.softmax(1), state), metrics)
+
+    def _labels(self, probabilities: Tensor, state: SoftState) -> SoftLabels:
+        return SoftLabels(probabilities, self.options.temperature, state.teacher)
+
+    def _drift(self, state: SoftState) -> float:
+        """How far learning moved the probabilities, relative to their size."""
+        moved = (state.values.softmax(1) - state.probabilities).square().mean().sqrt()
+        return float(moved / state.probabilities.square().mean().sqrt())

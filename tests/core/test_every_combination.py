@@ -27,15 +27,17 @@ TINY = {
 }
 TEACHER = {"teacher_epochs": 1, "teacher_min_steps": 0}
 LEARNED = {"iterations": 1, "outer_loops": 1, "real_batch": 4}
+UNROLLED = {
+    "learning": "unrolled",
+    "unrolled_updates": 2,
+    "unrolled_window": 2,
+    "unrolled_real_images": 8,
+}
 LEARNING = {
     "feature": LEARNED | {"learning": "gradient_matching"},
     "attention_spatial": {"learning": "distribution_matching"},
-    "attention_channel": {
-        "learning": "unrolled",
-        "unrolled_updates": 2,
-        "unrolled_window": 2,
-        "unrolled_real_images": 8,
-    },
+    "attention_channel": UNROLLED,
+    "soft": UNROLLED,
 }
 
 MATCHING = [e for e in METHODS if ".matching." in e.target.__module__]

@@ -42,10 +42,9 @@ from dcpi_core.privileged.features.matching import (
 )
 from dcpi_core.privileged.features.presets import MEASURED, PRESETS, UNROLLED
 from dcpi_core.privileged.features.storage import Storage, as_stored
-from dcpi_core.privileged.features.unrolled import Course, Plan, nobody, update
 from dcpi_core.real_training import TrainingPlan
 from dcpi_core.registry import PRIVILEGED_TYPES
-from dcpi_core.training import Recipe
+from dcpi_core.unrolling import Course, UnrolledOptions, nobody, update
 
 RELATIVE_STEP = 2e-3
 """What an automatic label step aims at: movement per step, relative to the labels' size."""
@@ -53,7 +52,7 @@ RELATIVE_STEP = 2e-3
 STEPS_THAT_SET_THE_RATE = 20
 
 
-class FeatureOptions(TeacherOptions, LoopOptions):
+class FeatureOptions(TeacherOptions, LoopOptions, UnrolledOptions):
     """Weights of the student's terms, the teacher, and how labels are learned if they are."""
 
     layer: Layer = Field("final", description="block whose output is the label, after its pooling")
@@ -102,21 +101,6 @@ class FeatureOptions(TeacherOptions, LoopOptions):
     label_momentum: float = Field(0.5, ge=0, lt=1)
     tuned_image_learning_rate: float = Field(0.1, gt=0, le=100)
     tuned_image_momentum: float = Field(0.5, ge=0, lt=1)
-    unrolled_updates: int = Field(
-        400, ge=1, le=100_000, description="unrolled: updates of the labels, in the place of loops"
-    )
-    unrolled_window: int = Field(
-        10, ge=1, le=200, description="unrolled: steps of a student's training that make an update"
-    )
-    unrolled_students: int = Field(
-        8, ge=2, le=64, description="unrolled: students in training, two of them at each update"
-    )
-    unrolled_real_images: int = Field(
-        256, ge=1, le=8192, description="unrolled: of all classes, to judge a student by"
-    )
-    unrolled_rate: float = Field(
-        0.025, gt=0, le=1, description="unrolled: first movement per update, relative to the labels"
-    )
 
 
 TRAINED_NETWORKS = 4
@@ -206,9 +190,7 @@ class Feature:
             image_velocity=torch.zeros_like(condensed.images),
             network={},
             gradient_sizes=[],
-            pupils=nobody(self._plan(values), values, ctx)
-            if options.learning == "unrolled"
-            else {},
+            pupils=nobody(values, options, ctx) if options.learning == "unrolled" else {},
             teacher=digest,
             teacher_accuracy=accuracy,
         )
@@ -284,28 +266,10 @@ class Feature:
     def _unroll(
         self, state: FeatureState, condensed: CondensedSet, number: int, ctx: Context
     ) -> Metrics:
-        device = ctx.runtime.device
-        course = Course(
-            images=condensed.images.to(device),
-            targets=condensed.labels.to(device),
-            labels=lambda values: self._combined(values, state),
-            recipe=Recipe(),
-            streams=ctx.streams,
-        )
-        plan = self._plan(state.start)
-        found = update(state.values, state.pupils, number, plan, course, ctx)
+        course = Course.on(condensed, lambda values: self._combined(values, state), ctx)
+        found = update(state.values, state.start, state.pupils, number, course, self.options, ctx)
         state.values, state.pupils = found.values, found.state
         return {"loss": found.loss, "label_drift": _drift(state)}
-
-    def _plan(self, start: Tensor) -> Plan:
-        options = self.options
-        return Plan(
-            updates=options.unrolled_updates,
-            window=options.unrolled_window,
-            students=options.unrolled_students,
-            real_images=options.unrolled_real_images,
-            rate=options.unrolled_rate * float(start.square().mean().sqrt()),
-        )
 
     def _labels(self, values: Tensor, state: FeatureState) -> FeatureLabels:
         """Labels as students get them: N combined, pooled, and as they will be stored."""

@@ -167,6 +167,13 @@ class TestWhichApply:
         assert plan.names == ("random_privileged",)
         assert any("stand in for the classes" in note for note in plan.notes)
 
+    def test_learned_probabilities_are_not_moved_at_random(self):
+        images, ways = torch.zeros(6, 3, 8, 8), (torch.eye(3)[LABELS], torch.full((6, 3), 1 / 3))
+        start, end = (CondensedSet(images, LABELS, (SoftLabels(own),)) for own in ways)
+        plan = plan_controls(spec(), {"base": start, "enriched": end, "assigned": start}, 5)
+        assert "noise" not in plan.names
+        assert any("stand in for the classes" in note for note in plan.notes)
+
     def test_labels_are_not_exchanged_between_classes_of_different_sizes(self):
         plan = self.plan(torch.ones(6, 1, 1, 1), method="herding", options={"balance": "free"})
         assert "permuted" not in plan.names

@@ -35,3 +35,31 @@ def test_a_share_of_the_hard_label(tmp_path, weight):
     hard = torch.eye(3)[condensed.labels]
     torch.testing.assert_close(found[1], (1 - weight) * found[0] + weight * hard)
     torch.testing.assert_close(found[1].sum(1), torch.ones(6))
+
+
+def test_learned_through_training_they_stay_probabilities_and_students_lose_less(tmp_path):
+    ctx = context(blobs(), tmp_path)
+    condensed = CondensedSet(ctx.normalised(torch.arange(0, 60, 10)), ctx.hard_labels())
+    learning = {"unrolled_updates": 30, "unrolled_window": 3, "unrolled_real_images": 12}
+    kind = Soft(SoftOptions(**OPTIONS, learning="unrolled", unrolled_rate=0.1, **learning))
+    state = kind.init(condensed, ctx)
+    before = kind.assigned(state).probabilities
+    told = [kind.step(state, condensed, n, ctx) for n in range(kind.total_steps(ctx))]
+    losses = [found["loss"] for found in told]
+    assert sum(losses[-8:]) < 0.95 * sum(losses[:8])  # each of eight students twice
+    made = kind.finish(state)
+    torch.testing.assert_close(made.labels.probabilities.sum(1), torch.ones(6))
+    assert bool((made.labels.probabilities > 0).all())
+    assert made.metrics["label_drift"] == told[-1]["label_drift"] > 0.02
+    assert torch.equal(kind.assigned(state).probabilities, before)
+
+
+def test_learning_may_start_where_the_teacher_is_certain(tmp_path):
+    """Nothing is the logarithm of zero: a hard label can be learned on from."""
+    ctx = context(blobs(), tmp_path)
+    condensed = CondensedSet(ctx.normalised(torch.arange(0, 60, 10)), ctx.hard_labels())
+    options = {"learning": "unrolled", "hard_label_weight": 1.0, "unrolled_updates": 1}
+    kind = Soft(SoftOptions(**OPTIONS, **options))
+    state = kind.init(condensed, ctx)
+    kind.step(state, condensed, 0, ctx)
+    assert bool(torch.isfinite(kind.finish(state).labels.probabilities).all())

@@ -1,4 +1,4 @@
-"""Feature labels learned through the training of students.
+"""Labels learned through the training of students, whatever their type.
 
 A student is trained on the labelled images for a few steps. What the student that it has become
 loses on real images is then differentiated, back through these steps, with respect to the labels:
@@ -12,16 +12,17 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from dcpi_core.condensed import StudentOutput
+from dcpi_core.condensed import CondensedSet, PrivilegedLabels, StudentOutput
 from dcpi_core.context import Context
 from dcpi_core.networks import Network
 from dcpi_core.ops.parameters import flatten, unflatten
-from dcpi_core.privileged.features.labels import FeatureLabels
 from dcpi_core.rng import Streams
+from dcpi_core.spec.base import Options
 from dcpi_core.spec.controls import WINDOWS_PER_UPDATE
 from dcpi_core.training import Recipe, gradients
 
@@ -29,22 +30,27 @@ BETAS = (0.9, 0.99)
 EPSILON = 1e-12
 
 
-class Plan(NamedTuple):
-    """How labels are learned through training.
+class UnrolledOptions(Options):
+    """How labels are learned through training, where they are."""
 
-    Attributes:
-        updates: of the labels in all; their rate falls to zero along them.
-        window: steps of a training that are unrolled for one update.
-        students: how many are in training, each at its own place.
-        real_images: on which a student is judged after its window.
-        rate: movement of a label value per update at first.
-    """
-
-    updates: int
-    window: int
-    students: int
-    real_images: int
-    rate: float
+    unrolled_updates: int = Field(
+        400, ge=1, le=100_000, description="unrolled: updates of the labels"
+    )
+    unrolled_window: int = Field(
+        10, ge=1, le=200, description="unrolled: steps of a student's training that make an update"
+    )
+    unrolled_students: int = Field(
+        8, ge=2, le=64, description="unrolled: students in training, two of them at each update"
+    )
+    unrolled_real_images: int = Field(
+        256, ge=1, le=8192, description="unrolled: of all classes, to judge a student by"
+    )
+    unrolled_rate: float = Field(
+        0.025,
+        gt=0,
+        le=1,
+        description="unrolled: first movement per update, relative to the labels; falls to zero",
+    )
 
 
 @dataclass(frozen=True)
@@ -54,16 +60,25 @@ class Course:
     Attributes:
         images: (n, C, H, W).
         targets: (n,) class labels.
-        labels: from values (N, n, F, h, w), or pooled, to what students see, differentiable.
+        labels: from the values that are learned to what students see, differentiable.
         recipe: without augmentation.
         streams: the order of the images where they are more than a batch.
     """
 
     images: Tensor
     targets: Tensor
-    labels: Callable[[Tensor], FeatureLabels]
+    labels: Callable[[Tensor], PrivilegedLabels]
     recipe: Recipe
     streams: Streams
+
+    @classmethod
+    def on(
+        cls, condensed: CondensedSet, labels: Callable[[Tensor], PrivilegedLabels], ctx: Context
+    ) -> "Course":
+        """The protocol ``dc`` on these images."""
+        device = ctx.runtime.device
+        images, targets = condensed.images.to(device), condensed.labels.to(device)
+        return cls(images, targets, labels, Recipe(), ctx.streams)
 
     @property
     def batches(self) -> int:
@@ -108,7 +123,7 @@ def unrolled(network: Network, pupil: Pupil, window: int, values: Tensor, course
     Args:
         network: gives the architecture; its own parameters are neither used nor changed.
         pupil: as it is now.
-        values: (N, n, F, h, w) or pooled.
+        values: as ``course.labels`` takes them.
     """
     objective, labels, recipe = _Objective(network), course.labels(values), course.recipe
     parameters, momentum = pupil.parameters.detach().requires_grad_(), pupil.momentum
@@ -132,14 +147,19 @@ class _Objective(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, images: Tensor, targets: Tensor, labels: FeatureLabels) -> Tensor:
+    def forward(self, images: Tensor, targets: Tensor, labels: PrivilegedLabels) -> Tensor:
         network = self.network
-        maps = network.maps(images, {network.layer_number(labels.layer), network.num_layers})
-        output = StudentOutput(network, maps, network.classify(maps[network.num_layers]))
-        return F.cross_entropy(output.logits, targets) + labels.loss(output, targets)
+        last = network.num_layers
+        seen = {last} | ({network.layer_number(labels.layer)} if labels.layer else set())
+        maps = network.maps(images, seen)
+        output = StudentOutput(network, maps, network.classify(maps[last]))
+        loss = labels.loss(output, targets)
+        if labels.replaces_hard_labels:
+            return loss
+        return loss + F.cross_entropy(output.logits, targets)
 
 
-def nobody(plan: Plan, values: Tensor, ctx: Context) -> dict[str, Tensor]:
+def nobody(values: Tensor, options: UnrolledOptions, ctx: Context) -> dict[str, Tensor]:
     """The state before the first update: no student has begun.
 
     Returns:
@@ -147,11 +167,12 @@ def nobody(plan: Plan, values: Tensor, ctx: Context) -> dict[str, Tensor]:
         first two moments of the labels' gradient, like ``values``.
     """
     size = flatten(ctx.fresh_network("pupil", 0, 0).parameters()).numel()
+    count = options.unrolled_students
     return {
-        "parameters": torch.zeros(plan.students, size),
-        "momentum": torch.zeros(plan.students, size),
-        "steps": torch.zeros(plan.students, dtype=torch.int64),
-        "lives": torch.zeros(plan.students, dtype=torch.int64),
+        "parameters": torch.zeros(count, size),
+        "momentum": torch.zeros(count, size),
+        "steps": torch.zeros(count, dtype=torch.int64),
+        "lives": torch.zeros(count, dtype=torch.int64),
         "mean": torch.zeros_like(values),
         "square": torch.zeros_like(values),
     }
@@ -165,17 +186,25 @@ class Update(NamedTuple):
     loss: float
 
 
-def update(
-    values: Tensor, state: dict[str, Tensor], number: int, plan: Plan, course: Course, ctx: Context
+def update(  # noqa: PLR0913 - all of them make one function of the state
+    values: Tensor,
+    start: Tensor,
+    state: dict[str, Tensor],
+    number: int,
+    course: Course,
+    options: UnrolledOptions,
+    ctx: Context,
 ) -> Update:
     """Move the labels once, by the windows of the students whose turn it is.
 
     Args:
-        values: (N, n, F, h, w) or pooled.
+        values: what is learned, as ``course.labels`` takes it.
+        start: the same before any learning; its root mean square is the unit of the rate.
+        state: from ``nobody`` or the update before; not changed.
         number: of this update, from 0.
     """
     found = ctx.runtime.map(
-        lambda turn: _lesson(turn, values, state, plan, course, ctx),
+        lambda turn: _lesson(turn, values, state, course, options, ctx),
         range(number * WINDOWS_PER_UPDATE, (number + 1) * WINDOWS_PER_UPDATE),
     )
     state = {name: value.clone() for name, value in state.items()}
@@ -186,7 +215,8 @@ def update(
         state["lives"][lesson.student] = lesson.life
     # In plain order, as a checkpoint stores it: sums over another order round differently.
     gradient = torch.stack([lesson.gradient.cpu().contiguous() for lesson in found]).mean(0)
-    rate = plan.rate * (1 - number / plan.updates)
+    unit = float(start.square().mean().sqrt())
+    rate = options.unrolled_rate * unit * (1 - number / options.unrolled_updates)
     moved = values - rate * _direction(gradient, state, number + 1)
     return Update(moved, state, sum(lesson.loss for lesson in found) / len(found))
 
@@ -205,13 +235,13 @@ def _lesson(
     turn: int,
     values: Tensor,
     state: dict[str, Tensor],
-    plan: Plan,
     course: Course,
+    options: UnrolledOptions,
     ctx: Context,
 ) -> _Lesson:
-    student = turn % plan.students
+    student, window = turn % options.unrolled_students, options.unrolled_window
     life, steps = int(state["lives"][student]), int(state["steps"][student])
-    if steps + plan.window > _end(student, life, plan, course):
+    if steps + window > _end(student, life, course, options):
         life, steps = life + 1, 0
     network = ctx.fresh_network("pupil", student, life).train()
     if steps:
@@ -223,24 +253,24 @@ def _lesson(
         before = Pupil(first, torch.zeros_like(first), 0)
     leaf = values.to(ctx.runtime.device).detach().requires_grad_()
     order = ctx.streams.child("pupil_order", student, life)
-    after = unrolled(network, before, plan.window, leaf, replace(course, streams=order))
+    after = unrolled(network, before, window, leaf, replace(course, streams=order))
     with torch.no_grad():
         for name, value in unflatten(after.parameters, network).items():
             network.get_parameter(name).copy_(value)
-    loss, judgement = _judged(network, turn, plan, ctx)
+    loss, judgement = _judged(network, turn, options.unrolled_real_images, ctx)
     (gradient,) = torch.autograd.grad(after.parameters, leaf, judgement)
     return _Lesson(student, life, after, gradient, loss)
 
 
-def _end(student: int, life: int, plan: Plan, course: Course) -> int:
+def _end(student: int, life: int, course: Course, options: UnrolledOptions) -> int:
     """Steps after which a training is over. First ones end early: so students come apart."""
-    return course.steps if life else course.steps * (student + 1) // plan.students
+    return course.steps if life else course.steps * (student + 1) // options.unrolled_students
 
 
-def _judged(network: Network, turn: int, plan: Plan, ctx: Context) -> tuple[float, Tensor]:
-    """Loss of a network on real images of all classes, and its gradient (P,)."""
+def _judged(network: Network, turn: int, count: int, ctx: Context) -> tuple[float, Tensor]:
+    """Loss of a network on ``count`` real images of all classes, and its gradient (P,)."""
     draw = ctx.streams.generator("judging", turn)
-    index = torch.randint(len(ctx.train), (plan.real_images,), generator=draw)
+    index = torch.randint(len(ctx.train), (count,), generator=draw)
     targets = ctx.train.labels[index].to(ctx.runtime.device)
     found, result = gradients(network, ctx.normalised(index), targets, ctx.runtime)
     return float(result.loss), flatten(found)
