@@ -24,9 +24,11 @@ from app.kit import outbox
 from app.kit.clock import now
 from app.kit.idempotency import Answer, recall, remember
 from app.kit.ids import new_id
+from app.kit.rows import insert
 from app.kit.tenancy import tenant_of
 from app.models import Condensed, Job, Tenant
 from app.settings import Settings
+from app.webhooks.outbox import announce
 from dcpi_core import __version__
 from dcpi_core.spec.errors import InvalidInput
 from dcpi_core.spec.estimate import Estimate, estimate
@@ -77,7 +79,8 @@ def submit(
         usage.require_room(session, cost.bytes.get("total", 0))
     if job.cached:
         told = {"status": job.status, "cached": True, "condensed_id": job.condensed_id}
-        first_event(session, job, told)
+        insert(session, job, first_event(job, told))
+        announce(session, job.id, job.status)
     else:
         enqueue(session, job)
     logger.info("job %s: submitted, %s", job.id, job.status, extra={"fields": {"job_id": job.id}})
@@ -86,8 +89,8 @@ def submit(
 
 def enqueue(session: Session, job: Job) -> None:
     """Write a new queued job of any kind: its row, its first event and its message."""
-    first_event(session, job, {"status": job.status})
-    outbox.ring(session, job.id, job.queue)
+    begun = first_event(job, {"status": job.status})
+    insert(session, job, begun, outbox.call(job.id, job.queue))
 
 
 def queued(

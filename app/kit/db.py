@@ -29,8 +29,9 @@ POSTGRES = {
 the same names in the URL count more."""
 
 CONNECTIONS = 15
-"""Of an engine at most, all of them kept: PostgreSQL forks a process for a new one, which costs more
-than a whole request does. The pool's own choice is to keep five and to close the rest after use."""
+"""Of an engine at most, all of them kept: PostgreSQL forks a process for a new one, which costs
+more than a whole request does. The pool's own choice is to keep five, and to close others after
+use."""
 
 IDLE_SECONDS = 2.0
 """A connection that was idle for so long is tried before it is used again. One that was in use a

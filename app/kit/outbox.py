@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.kit.clock import now
 from app.kit.db import SessionFactory, reading, unit_of_work
-from app.kit.tenancy import insert
+from app.kit.rows import insert
 from app.models import Job, OutboxMessage
 
 Publish = Callable[[str, str], None]
@@ -28,7 +28,12 @@ LONGEST_SILENCE = 16
 
 def ring(session: Session, job_id: str, queue: str) -> None:
     """Have workers called for this job once the transaction is committed."""
-    insert(session, OutboxMessage(job_id=job_id, queue=queue, created_at=now()))
+    insert(session, call(job_id, queue))
+
+
+def call(job_id: str, queue: str) -> OutboxMessage:
+    """The message that has workers called for this job, to be written with the job itself."""
+    return OutboxMessage(job_id=job_id, queue=queue, created_at=now())
 
 
 def relay(sessions: SessionFactory, publish: Publish) -> int:
