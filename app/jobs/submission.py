@@ -90,7 +90,7 @@ def submit(
 def enqueue(session: Session, job: Job) -> None:
     """Write a new queued job of any kind: its row, its first event and its message."""
     begun = first_event(job, {"status": job.status})
-    insert(session, job, begun, outbox.call(job.id, job.queue))
+    insert(session, job, begun, outbox.message_for(job.id, job.queue))
 
 
 def queued(
