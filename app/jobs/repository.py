@@ -60,6 +60,7 @@ TWIN = (
     .join(Job, Job.id == Condensed.job_id)
     .where(Job.spec_digest == bindparam("digest"), Condensed.code_version == bindparam("version"))
     .where(*(table.tenant_id == bindparam("tenant_id") for table in (Job, Condensed)))
+    .where(Job.finished_at.is_not(None))  # as its index says
     .order_by(Condensed.id.desc())
     .limit(1)
 )
