@@ -89,17 +89,17 @@ def reading(sessions: SessionFactory) -> Iterator[Session]:
 
 
 @contextmanager
-def single_statement(sessions: SessionFactory) -> Iterator[Connection]:
+def single_statement(engine: Engine) -> Iterator[Connection]:
     """A connection for one statement that is a transaction of its own.
 
     PostgreSQL commits such a statement by itself: one round trip in place of three.
     """
-    with sessions() as session:
-        if session.get_bind().dialect.name == "postgresql":
-            yield session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+    with engine.connect() as connection:
+        if connection.dialect.name == "postgresql":
+            yield connection.execution_options(isolation_level="AUTOCOMMIT")
             return
-        with session.begin():
-            yield session.connection()
+        with connection.begin():
+            yield connection
 
 
 def _json(value: Any) -> str:
