@@ -1,8 +1,8 @@
 """Accepting a job: its row, its first event, its message and the answer, in one transaction.
 
 Of all operations this is the one that comes in crowds. What it has to know is asked for by one
-statement, and what it writes is inserted as it is: the ORM's bookkeeping, for rows that nobody
-looks at again here, took longer than the database.
+statement, and what it writes is inserted as it is, by another: the ORM's bookkeeping, for rows that
+nobody looks at again here, took longer than the database.
 """
 
 import logging

@@ -54,6 +54,7 @@ def build_engine(url: str) -> Engine:
             json_serializer=_json,
             pool_size=CONNECTIONS,
             max_overflow=0,
+            pool_use_lifo=True,  # the one used last is warm, and need not be tried
         )
         event.listen(engine, "checkin", _note_return)
         event.listen(engine, "checkout", partial(_require_alive, engine.dialect))

@@ -42,8 +42,8 @@ def _values(row: Base) -> dict[str, Any]:
 @cache
 def _defaults(kind: type[Base]) -> dict[str, Any]:
     """What a flush would fill in; without this the columns of a statement would not know."""
-    found = {column.name: cast("Any", column.default) for column in kind.__table__.c}
-    return {name: default.arg for name, default in found.items() if default and default.is_scalar}
+    known = ((column.name, cast("Any", column.default)) for column in kind.__table__.c)
+    return {name: found.arg for name, found in known if found is not None and found.is_scalar}
 
 
 @cache
