@@ -68,7 +68,9 @@ class Gate:
         assert settings.key_secret is not None
         token, secret = _bearer(request), settings.key_secret.get_secret_value()
         async with self._state.seats:
-            return await to_thread.run_sync(service.admit, self._state.sessions, token, secret)
+            return await to_thread.run_sync(
+                service.admit, self._state.engine, self._state.sessions, token, secret
+            )
 
 
 def is_open(path: str) -> bool:

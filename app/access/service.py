@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from app.access import rates, repository, tokens
@@ -30,8 +31,10 @@ class Caller:
     key_id: str | None = None
 
 
-def admit(sessions: SessionFactory, token: str, secret: str) -> Caller:
+def admit(engine: Engine, sessions: SessionFactory, token: str, secret: str) -> Caller:
     """The caller that a key stands for; takes one request from its rate.
+
+    Every request comes by here, so the usual case does without a session.
 
     Raises:
         NotAuthenticated: the key is unknown, expired or revoked.
@@ -40,7 +43,7 @@ def admit(sessions: SessionFactory, token: str, secret: str) -> Caller:
     if key_id is None:
         raise NotAuthenticated("this is no API key of this service; it begins with dcpi_")
     moment = now()
-    with single_statement(sessions) as connection:
+    with single_statement(engine) as connection:
         taken = repository.take(connection, key_id, tokens.digest(token, secret), moment)
     if taken is None:
         return _admit_without_token(sessions, token, secret, moment)

@@ -7,7 +7,6 @@ from sqlalchemy import select, tuple_, update
 from sqlalchemy.orm import Session
 
 from app.kit.clock import now
-from app.kit.tenancy import insert
 from app.models import Job, JobEvent
 from app.webhooks.outbox import announce
 
@@ -30,12 +29,10 @@ def append_event(session: Session, job_id: str, type_: str, data: dict[str, Any]
     session.add(JobEvent(job_id=job_id, seq=number, type=type_, data=data, created_at=now()))
 
 
-def first_event(session: Session, job: Job, data: dict[str, Any]) -> None:
-    """Write a new job and its event with number 1."""
+def first_event(job: Job, data: dict[str, Any]) -> JobEvent:
+    """The event with number 1 of a new job; neither is written yet."""
     job.last_event = 1
-    insert(session, job)
-    insert(session, JobEvent(job_id=job.id, seq=1, type=STATUS, data=data, created_at=now()))
-    announce(session, job.id, data["status"])
+    return JobEvent(job_id=job.id, seq=1, type=STATUS, data=data, created_at=job.created_at)
 
 
 def events_after(session: Session, job_id: str, seq: int, limit: int) -> list[JobEvent]:

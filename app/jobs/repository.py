@@ -59,7 +59,9 @@ TWIN = (
     select(Condensed.id)
     .join(Job, Job.id == Condensed.job_id)
     .where(Job.spec_digest == bindparam("digest"), Condensed.code_version == bindparam("version"))
+    .where(*(table.tenant_id == bindparam("tenant_id") for table in (Job, Condensed)))
+    .where(Job.finished_at.is_not(None))  # as its index says
     .order_by(Condensed.id.desc())
     .limit(1)
 )
-"""What the tenant's latest job with this very spec has made, by this version of the code."""
+"""What the latest job of a tenant with this very spec has made, by this version of the code."""

@@ -1,8 +1,8 @@
 """Accepting a job: its row, its first event, its message and the answer, in one transaction.
 
 Of all operations this is the one that comes in crowds. What it has to know is asked for by one
-statement, and what it writes is inserted as it is: the ORM's bookkeeping, for rows that nobody
-looks at again here, took longer than the database.
+statement, and what it writes is inserted as it is, by another: the ORM's bookkeeping, for rows that
+nobody looks at again here, took longer than the database.
 """
 
 import logging
@@ -24,9 +24,11 @@ from app.kit import outbox
 from app.kit.clock import now
 from app.kit.idempotency import Answer, recall, remember
 from app.kit.ids import new_id
+from app.kit.rows import insert
 from app.kit.tenancy import tenant_of
 from app.models import Condensed, Job, Tenant
 from app.settings import Settings
+from app.webhooks.outbox import announce
 from dcpi_core import __version__
 from dcpi_core.spec.errors import InvalidInput
 from dcpi_core.spec.estimate import Estimate, estimate
@@ -77,7 +79,8 @@ def submit(
         usage.require_room(session, cost.bytes.get("total", 0))
     if job.cached:
         told = {"status": job.status, "cached": True, "condensed_id": job.condensed_id}
-        first_event(session, job, told)
+        insert(session, job, first_event(job, told))
+        announce(session, job.id, job.status)
     else:
         enqueue(session, job)
     logger.info("job %s: submitted, %s", job.id, job.status, extra={"fields": {"job_id": job.id}})
@@ -86,8 +89,8 @@ def submit(
 
 def enqueue(session: Session, job: Job) -> None:
     """Write a new queued job of any kind: its row, its first event and its message."""
-    first_event(session, job, {"status": job.status})
-    outbox.ring(session, job.id, job.queue)
+    begun = first_event(job, {"status": job.status})
+    insert(session, job, begun, outbox.message_for(job.id, job.queue))
 
 
 def queued(
@@ -141,14 +144,16 @@ def _ask(session: Session, job: Job) -> Row[bool, int, str | None]:
     given = {"digest": job.spec_digest, "version": __version__, **picking.place(job)}
     queue, moment = (job.tenant_id, job.queue, job.priority), time.monotonic()
     if moment < _long.get(queue, 0.0):
-        return session.execute(_STANDING_IN_LONG_QUEUE, given).one()
-    found = session.execute(_STANDING, given).one()
+        return session.connection().execute(_STANDING_IN_LONG_QUEUE, given).one()
+    found = session.connection().execute(_STANDING, given).one()
     if found[1] == picking.MOST_AHEAD:
         _long[queue] = moment + LONG_SECONDS
     return found
 
 
 def _standing(ahead: ColumnElement[int]) -> Select[bool, int, str | None]:
+    # Each part of it names the tenant itself: to have the session restrict it takes longer than all
+    # that the database does for it.
     wanted = select(quotas.HAS_QUOTAS, ahead, repository.TWIN.scalar_subquery())
     return wanted.where(Tenant.id == bindparam("tenant_id"))
 

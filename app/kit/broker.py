@@ -1,7 +1,8 @@
 """The broker as the API sees it: a bell to ring. Workers' side is in ``worker.celery_app``."""
 
+from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -9,8 +10,15 @@ if TYPE_CHECKING:
 RUN_JOB = "worker.tasks.run_job"
 
 
+class Call(NamedTuple):
+    """What a message says: there is work on this queue, and this job is why."""
+
+    job_id: str
+    queue: str
+
+
 class Bell:
-    """Publishes the message that makes a worker look at a job."""
+    """Publishes the messages that make workers look at jobs."""
 
     def __init__(self, broker_url: str) -> None:
         self.broker_url = broker_url
@@ -33,9 +41,17 @@ class Bell:
         )
         return celery
 
-    def __call__(self, job_id: str, queue: str) -> None:
-        """Send the message; raises if the broker cannot be reached."""
-        self._celery.send_task(RUN_JOB, args=[job_id], queue=queue, retry=False)
+    def __call__(self, calls: Sequence[Call]) -> None:
+        """Send a message for each call: in one round trip, where the broker is Redis or Valkey.
+
+        Raises if the broker cannot be reached; some messages may then have been sent.
+        """
+        celery = self._celery
+        with celery.producer_or_acquire() as producer, producer.batch():
+            for job_id, queue in calls:
+                celery.send_task(
+                    RUN_JOB, args=[job_id], queue=queue, retry=False, producer=producer
+                )
 
     def check(self) -> None:
         """Raise if the broker cannot be reached."""

@@ -28,6 +28,11 @@ POSTGRES = {
 """A server that is gone without a word is noticed within half a lease, not after hours. Options of
 the same names in the URL count more."""
 
+CONNECTIONS = 15
+"""Of an engine at most, all of them kept: PostgreSQL forks a process for a new one, which costs
+more than a whole request does. The pool's own choice is to keep five, and to close others after
+use."""
+
 IDLE_SECONDS = 2.0
 """A connection that was idle for so long is tried before it is used again. One that was in use a
 moment ago would only cost a request another round trip for each of its transactions."""
@@ -43,7 +48,14 @@ def build_engine(url: str) -> Engine:
     if parsed.get_backend_name() != "sqlite":
         given = set(parsed.query)
         options = {name: value for name, value in POSTGRES.items() if name not in given}
-        engine = create_engine(url, connect_args=options, json_serializer=_json)
+        engine = create_engine(
+            url,
+            connect_args=options,
+            json_serializer=_json,
+            pool_size=CONNECTIONS,
+            max_overflow=0,
+            pool_use_lifo=True,  # the one used last is warm, and need not be tried
+        )
         event.listen(engine, "checkin", _note_return)
         event.listen(engine, "checkout", partial(_require_alive, engine.dialect))
         return engine
@@ -78,17 +90,17 @@ def reading(sessions: SessionFactory) -> Iterator[Session]:
 
 
 @contextmanager
-def single_statement(sessions: SessionFactory) -> Iterator[Connection]:
+def single_statement(engine: Engine) -> Iterator[Connection]:
     """A connection for one statement that is a transaction of its own.
 
     PostgreSQL commits such a statement by itself: one round trip in place of three.
     """
-    with sessions() as session:
-        if session.get_bind().dialect.name == "postgresql":
-            yield session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+    with engine.connect() as connection:
+        if connection.dialect.name == "postgresql":
+            yield connection.execution_options(isolation_level="AUTOCOMMIT")
             return
-        with session.begin():
-            yield session.connection()
+        with connection.begin():
+            yield connection
 
 
 def _json(value: Any) -> str:

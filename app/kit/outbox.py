@@ -4,20 +4,21 @@ A crash between commit and sending loses nothing, and a broker that lost its mem
 a job that nobody has claimed for a while is rung for once more.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, and_, delete, exists, or_, select, update
+from sqlalchemy import Executable, Select, and_, delete, exists, or_, select, update
 from sqlalchemy.orm import Session
 
+from app.kit.broker import Call
 from app.kit.clock import now
 from app.kit.db import SessionFactory, reading, unit_of_work
-from app.kit.tenancy import insert
+from app.kit.rows import insert
 from app.models import Job, OutboxMessage
 
-Publish = Callable[[str, str], None]
-"""Sends (job id, queue) to the broker; raises if it cannot."""
+Publish = Callable[[Sequence[Call]], None]
+"""Sends messages to the broker; raises if it cannot, and may then have sent some of them."""
 
 BATCH = 100
 TAKEN_SECONDS = 60.0
@@ -28,7 +29,12 @@ LONGEST_SILENCE = 16
 
 def ring(session: Session, job_id: str, queue: str) -> None:
     """Have workers called for this job once the transaction is committed."""
-    insert(session, OutboxMessage(job_id=job_id, queue=queue, created_at=now()))
+    insert(session, message_for(job_id, queue))
+
+
+def message_for(job_id: str, queue: str) -> OutboxMessage:
+    """What has workers called for this job, to be written with the job itself."""
+    return OutboxMessage(job_id=job_id, queue=queue, created_at=now())
 
 
 def relay(sessions: SessionFactory, publish: Publish) -> int:
@@ -38,14 +44,16 @@ def relay(sessions: SessionFactory, publish: Publish) -> int:
     which may take seconds if it is down, nothing in the database is locked.
     """
     messages = _take(sessions)
-    sent: list[int] = []
+    if not messages:
+        return 0
+    taken = OutboxMessage.id.in_([message.id for message in messages])
     try:
-        for message in messages:
-            publish(message.job_id, message.queue)
-            sent.append(message.id)
-    finally:
-        _settle(sessions, sent, [message.id for message in messages])
-    return len(sent)
+        publish([Call(message.job_id, message.queue) for message in messages])
+    except BaseException:
+        _execute(sessions, update(OutboxMessage).where(taken).values(taken_until=None))
+        raise
+    _execute(sessions, delete(OutboxMessage).where(taken))
+    return len(messages)
 
 
 def ring_again(sessions: SessionFactory, after_seconds: float) -> int:
@@ -81,14 +89,9 @@ def _take(sessions: SessionFactory) -> list[OutboxMessage]:
         return sorted(found, key=lambda message: message.id)
 
 
-def _settle(sessions: SessionFactory, sent: list[int], taken: list[int]) -> None:
-    if not taken:
-        return
+def _execute(sessions: SessionFactory, statement: Executable) -> None:
     with unit_of_work(sessions) as session:
-        session.execute(delete(OutboxMessage).where(OutboxMessage.id.in_(sent)))
-        if left := set(taken) - set(sent):
-            theirs = update(OutboxMessage).where(OutboxMessage.id.in_(left))
-            session.execute(theirs.values(taken_until=None))
+        session.execute(statement)
 
 
 def _overdue(moment: datetime, after: timedelta) -> Select[Job]:

@@ -6,14 +6,14 @@ use sessions that are not bound, and see all.
 """
 
 from collections.abc import Callable
-from functools import cache, lru_cache, partial
-from typing import Any, cast
+from functools import lru_cache, partial
+from typing import Any
 
-from sqlalchemy import Executable, Insert, Table, event, select
+from sqlalchemy import Executable, event, select
 from sqlalchemy.orm import ORMExecuteState, Session, sessionmaker, with_loader_criteria
 from sqlalchemy.sql.base import ExecutableOption
 
-from app.models import Attempt, Base, Job, JobEvent, Owned, Tenant, WebhookDelivery, WebhookEndpoint
+from app.models import Attempt, Job, JobEvent, Owned, Tenant, WebhookDelivery, WebhookEndpoint
 
 BOUND = "tenant_id"
 """In ``Session.info``: the tenant whose rows this session sees."""
@@ -41,19 +41,12 @@ def tenant_of(session: Session) -> str | None:
     return found
 
 
-def insert(session: Session, row: Base) -> None:
-    """Write a new row, which the session will not know: what is not set takes its default.
-
-    For where rows are written in crowds; a flush would first sort them, and ask for their ids.
-    """
-    _claim(session, row)
-    values = {name: value for name, value in vars(row).items() if name in row.__table__.c}
-    session.connection().execute(_insert_into(type(row)), values)
-
-
-@cache
-def _insert_into(kind: type[Base]) -> Insert:
-    return cast("Table", kind.__table__).insert().inline()
+def claim(session: Session, row: object) -> None:
+    """Make a new row the session's tenant's; one without an owner is left to its writer."""
+    tenant = tenant_of(session)
+    if tenant is not None and isinstance(row, Owned):
+        row.tenant_id = row.tenant_id or tenant
+        assert row.tenant_id == tenant, "a row for somebody else"
 
 
 def _restrict(execution: ORMExecuteState) -> None:
@@ -88,11 +81,4 @@ def _criteria(tenant: str) -> tuple[ExecutableOption, ...]:
 
 def _own(session: Session, _context: Any, _instances: Any) -> None:
     for row in session.new:
-        _claim(session, row)
-
-
-def _claim(session: Session, row: object) -> None:
-    tenant = tenant_of(session)
-    if tenant is not None and isinstance(row, Owned):
-        row.tenant_id = row.tenant_id or tenant
-        assert row.tenant_id == tenant, "a row for somebody else"
+        claim(session, row)

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Float, ForeignKey, Integer, String
+from sqlalchemy import BigInteger, Float, ForeignKey, Index, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, Json, UtcTime
@@ -14,6 +14,7 @@ class Condensed(Owned, Base):
     """A finished bundle; ``files`` lists {path, bytes, sha256, media_type} of every file."""
 
     __tablename__ = "condensed"
+    __table_args__ = (Index(None, "tenant_id"),)
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), unique=True)

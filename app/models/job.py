@@ -3,11 +3,16 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Boolean, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import Boolean, ForeignKey, Index, Integer, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, Json, UtcTime
 from app.models.tenant import Owned
+
+
+def _index(*columns: str, where: str) -> Index:
+    """An index of the rows for which ``where`` holds."""
+    return Index(None, *columns, postgresql_where=text(where), sqlite_where=text(where))
 
 
 class Job(Owned, Base):
@@ -22,9 +27,13 @@ class Job(Owned, Base):
 
     __tablename__ = "jobs"
     __table_args__ = (
-        Index(None, "status", "lease_expires_at"),
-        Index(None, "tenant_id", "claimed_at"),
         Index(None, "tenant_id", "status", "queue", "priority", "id"),
+        # Of jobs that were claimed, that are held, that have ended: a new one is in none of these,
+        # and so costs nothing there.
+        _index("tenant_id", "claimed_at", where="claimed_at IS NOT NULL"),
+        _index("lease_expires_at", where="lease_expires_at IS NOT NULL"),
+        _index("lease_token", where="lease_token IS NOT NULL"),
+        _index("spec_digest", where="finished_at IS NOT NULL"),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
@@ -34,10 +43,10 @@ class Job(Owned, Base):
     labels: Mapped[dict[str, str]] = mapped_column(Json, default=dict)
     request: Mapped[dict[str, Any]] = mapped_column(Json)
     spec: Mapped[dict[str, Any]] = mapped_column(Json)
-    spec_digest: Mapped[str] = mapped_column(String(64), index=True)
-    dataset: Mapped[str] = mapped_column(String(64), index=True)
+    spec_digest: Mapped[str] = mapped_column(String(64))
+    dataset: Mapped[str] = mapped_column(String(64))
     dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id"))
-    base_method: Mapped[str] = mapped_column(String(64), index=True)
+    base_method: Mapped[str] = mapped_column(String(64))
     pi_types: Mapped[str] = mapped_column(String(200))
     images_per_class: Mapped[int] = mapped_column(Integer)
     estimate: Mapped[dict[str, Any]] = mapped_column(Json)
@@ -57,7 +66,7 @@ class Job(Owned, Base):
     started_at: Mapped[datetime | None] = mapped_column(UtcTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcTime)
     lease_owner: Mapped[str | None] = mapped_column(String(200))
-    lease_token: Mapped[str | None] = mapped_column(String(40), index=True)
+    lease_token: Mapped[str | None] = mapped_column(String(40))
     lease_expires_at: Mapped[datetime | None] = mapped_column(UtcTime)
     error_code: Mapped[str | None] = mapped_column(String(64))
     error_detail: Mapped[str | None] = mapped_column(Text)

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Integer, String
+from sqlalchemy import ForeignKey, Index, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.models.base import Base, Json, UtcTime
@@ -19,6 +19,7 @@ class Verification(Owned, Base):
     """
 
     __tablename__ = "verifications"
+    __table_args__ = (Index(None, "tenant_id"),)
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     condensed_id: Mapped[str] = mapped_column(ForeignKey("condensed.id"), index=True)

@@ -18,6 +18,7 @@ class WebhookEndpoint(Owned, Base):
     """
 
     __tablename__ = "webhook_endpoints"
+    __table_args__ = (Index(None, "tenant_id"),)
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     url: Mapped[str] = mapped_column(String(2000))

@@ -15,7 +15,7 @@ from app.jobs.submission import enqueue, queued
 from app.kit.idempotency import Answer, recall, remember
 from app.kit.ids import new_id
 from app.kit.pages import PageQuery
-from app.kit.tenancy import insert
+from app.kit.rows import insert
 from app.models import Verification
 from app.settings import Settings
 from app.verifications import repository

@@ -12,6 +12,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import DBAPIError
 
 from app.jobs.states import LEASED, TERMINAL
+from app.kit.broker import Call
 from app.kit.clock import now
 from app.models import Job
 from benchmarks.faults.processes import Member
@@ -133,9 +134,7 @@ def broker_restarted(stack: Stack, _: Fault) -> Hit:
 def message_duplicated(stack: Stack, fault: Fault) -> Hit:
     """Workers are rung three times more for a job that waits or runs."""
     job_id = _some_job(stack, fault)
-    ring = stack.bell()
-    for _ in range(3):
-        ring(job_id, stack.settings.queue)
+    stack.bell()([Call(job_id, stack.settings.queue)] * 3)
     return _nobody_waits(stack, job_id)
 
 

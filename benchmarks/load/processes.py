@@ -1,5 +1,6 @@
 """Memory and processor time of processes, from Linux's /proc."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -27,8 +28,9 @@ def processor_seconds(root: int) -> float:
     """User and system time of a family, ended children included."""
     ticks = 0
     for pid in family(root):
-        fields = _read(pid, "stat").rpartition(")")[2].split()
-        ticks += sum(int(field) for field in fields[11:15])
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
+            fields = _read(pid, "stat").rpartition(")")[2].split()
+            ticks += sum(int(field) for field in fields[11:15])
     return ticks / TICKS
 
 

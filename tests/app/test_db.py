@@ -1,9 +1,12 @@
-"""The engine: a database that is gone without a word is noticed."""
+"""The engine: a database that is gone without a word is noticed, and connections are kept."""
+
+from contextlib import ExitStack
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Engine, event, text
 
-from app.kit.db import build_engine
+from app.kit.app_state import SEATS
+from app.kit.db import CONNECTIONS, build_engine
 
 
 def options(url: str) -> dict:
@@ -39,3 +42,17 @@ def test_a_real_server_takes_these_options(postgres_url):
     with engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT 1").scalar() == 1
     engine.dispose()
+
+
+def test_as_many_connections_are_kept_as_requests_use_at_once(postgres_url):
+    engine = build_engine(postgres_url())
+    assert SEATS < CONNECTIONS
+    assert servers_of(engine, SEATS) == servers_of(engine, SEATS)
+    engine.dispose()
+
+
+def servers_of(engine: Engine, count: int) -> set[int]:
+    """Process ids of PostgreSQL's end of so many connections at once."""
+    with ExitStack() as stack:
+        open_ = [stack.enter_context(engine.connect()) for _ in range(count)]
+        return {connection.scalar(text("SELECT pg_backend_pid()")) for connection in open_}

@@ -138,7 +138,7 @@ def test_giving_back_rings_again(sessions, job_id):
     with unit_of_work(sessions) as session:
         leases.release(session, lease, max_attempts=3, reason="died")
     rung = []
-    outbox.relay(sessions, lambda *message: rung.append(message))
+    outbox.relay(sessions, rung.extend)
     assert rung == [(job_id, "gpu")]
 
 

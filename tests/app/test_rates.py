@@ -109,7 +109,7 @@ def test_of_many_at_once_exactly_the_quota_is_let_through(database, tmp_path, re
 
     def ask() -> None:
         together.wait()
-        found.append(service.admit(sessions, token, SECRET).allowance)
+        found.append(service.admit(engine, sessions, token, SECRET).allowance)
 
     threads = [threading.Thread(target=ask) for _ in range(12)]
     for thread in threads:

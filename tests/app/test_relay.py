@@ -8,6 +8,7 @@ from kombu import Connection
 from sqlalchemy import select, update
 
 from app.kit import outbox
+from app.kit.broker import Bell, Call
 from app.kit.db import build_engine, build_sessions, reading, unit_of_work
 from app.main import create_app
 from app.migrate import upgrade
@@ -42,6 +43,14 @@ def test_a_submitted_job_reaches_the_broker_while_the_api_runs(tmp_path, valkey_
     options = {"global_keyprefix": "dcpi:"}
     with Connection(valkey_url, transport_options=options) as connection:
         assert take(connection, "relay-test") == [job_id]
+
+
+def test_a_message_arrives_for_each_call_on_the_queue_that_it_names(valkey_url):
+    calls = [Call(f"job_{number:03}", f"ring-test-{number % 2}") for number in range(250)]
+    Bell(valkey_url)(calls)
+    with Connection(valkey_url, transport_options={"global_keyprefix": "dcpi:"}) as connection:
+        for queue in ("ring-test-0", "ring-test-1"):
+            assert take(connection, queue) == [call.job_id for call in calls if call.queue == queue]
 
 
 def test_a_broker_that_is_down_refuses_no_job(tmp_path):
@@ -97,7 +106,7 @@ def test_many_relays_at_once_send_each_message_once(database, tmp_path, request)
     sent = []
 
     def empty():
-        while outbox.relay(sessions, lambda job_id, _: sent.append(job_id)):
+        while outbox.relay(sessions, lambda calls: sent.extend(call.job_id for call in calls)):
             pass
 
     def together(act):
@@ -116,19 +125,20 @@ def test_many_relays_at_once_send_each_message_once(database, tmp_path, request)
     engine.dispose()
 
 
-def test_only_what_was_sent_is_forgotten(client, state):
+def test_what_may_not_have_been_sent_is_sent_again(client, state):
     jobs = [client.post("/v1/jobs", json=FOUR_WORDS | {"seed": n}).json()["id"] for n in range(3)]
     sent = []
 
-    def fails_at_the_second(job_id, _):
-        if sent:
-            raise ConnectionError
-        sent.append(job_id)
+    def fails_at_the_second(calls):
+        sent.append(calls[0].job_id)
+        raise ConnectionError
 
     with pytest.raises(ConnectionError):
         outbox.relay(state.sessions, fails_at_the_second)
-    assert waiting(state.sessions) == jobs[1:]
-    assert outbox.relay(state.sessions, lambda *_: None) == 2
+    assert waiting(state.sessions) == jobs
+    outbox.relay(state.sessions, lambda calls: sent.extend(call.job_id for call in calls))
+    assert sent == [jobs[0], *jobs]
+    assert waiting(state.sessions) == []
 
 
 def test_reminders_become_rarer_and_never_pile_up(state, job_id):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import UniqueConstraint, func, select, update
 
 from app.kit.clock import now
 from app.kit.db import unit_of_work
@@ -96,6 +96,7 @@ def belongings(client, state, alice, tmp_path) -> dict[str, str]:
                 created_at=now(),
             )
         )
+        session.get_one(Job, job_id).finished_at = now()
         session.add(
             result(
                 job_id,
@@ -215,6 +216,15 @@ def test_every_table_has_an_owner_or_a_reason():
     assert len(found) >= 7
     unowned = {name for name, table in found.items() if not issubclass(table, Owned)}
     assert unowned == NOT_OWNED.keys()
+
+
+def test_a_tenants_rows_are_found_by_an_index():
+    owned = [table.__table__ for _, table in tables() if issubclass(table, Owned)]
+    assert len(owned) >= 7
+    for table in owned:
+        keys = [key for key in table.constraints if isinstance(key, UniqueConstraint)]
+        first = {next(iter(found.columns)).name for found in [*table.indexes, *keys]}
+        assert "tenant_id" in first, table.name
 
 
 def test_statements_that_say_nothing_about_tenants_are_restricted(state, belongings):

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from app.kit.broker import Bell
+from app.kit.broker import Bell, Call
 from dcpi_core import bundle
 from dcpi_core.spec.catalog import load_catalog
 from dcpi_core.spec.job import JobSubmission
@@ -50,7 +50,7 @@ def test_two_workers_never_run_a_job_twice(servers):
         rings = [job.id for job in jobs] * 4
         random.Random(0).shuffle(rings)
         for job_id in rings:
-            bell(job_id, "gpu")
+            bell([Call(job_id, "gpu")])
         for job in jobs:
             done = succeeded(client, job)
             assert done.model_dump()["attempt"] == 1

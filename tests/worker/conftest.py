@@ -3,7 +3,7 @@
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from sqlalchemy import select
 from app.jobs import attempts, control, repository
 from app.jobs.events import events_after
 from app.jobs.submission import submit
-from app.kit.broker import Bell
+from app.kit.broker import Bell, Call
 from app.kit.db import unit_of_work
 from app.kit.tenancy import bound
 from app.migrate import upgrade
@@ -65,7 +65,7 @@ def tools(settings: Settings, empty_database: Path) -> Iterator[Tools]:
 class BrokenBell(Bell):
     """A broker that is away, so that messages can be seen in the outbox."""
 
-    def __call__(self, job_id: str, queue: str) -> None:
+    def __call__(self, calls: Sequence[Call]) -> None:
         raise ConnectionError("no broker here")
 
 
