@@ -209,8 +209,8 @@ def update(  # noqa: PLR0913 - all of them make one function of the state
     )
     state = {name: value.clone() for name, value in state.items()}
     for lesson in found:
-        state["parameters"][lesson.student] = lesson.pupil.parameters.detach().cpu()
-        state["momentum"][lesson.student] = lesson.pupil.momentum.detach().cpu()
+        state["parameters"][lesson.student] = lesson.pupil.parameters.cpu()
+        state["momentum"][lesson.student] = lesson.pupil.momentum.cpu()
         state["steps"][lesson.student] = lesson.pupil.steps
         state["lives"][lesson.student] = lesson.life
     # In plain order, as a checkpoint stores it: sums over another order round differently.
@@ -259,7 +259,8 @@ def _lesson(
             network.get_parameter(name).copy_(value)
     loss, judgement = _judged(network, turn, options.unrolled_real_images, ctx)
     (gradient,) = torch.autograd.grad(after.parameters, leaf, judgement)
-    return _Lesson(student, life, after, gradient, loss)
+    later = Pupil(after.parameters.detach(), after.momentum.detach(), after.steps)
+    return _Lesson(student, life, later, gradient, loss)
 
 
 def _end(student: int, life: int, course: Course, options: UnrolledOptions) -> int:

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from dcpi_core.checkpoint import load_tensors, pack, save_tensors, unpack
+from dcpi_core.condensed import CondensedSet
 from dcpi_core.privileged.features.attention import AttentionOptions, SpatialAttention
 from dcpi_core.privileged.features.feature import Feature, FeatureOptions, FeatureState
+from tests.core.problems import blobs, context
 
 SMALL = {
     "storage": "float32",
@@ -103,3 +105,11 @@ def test_what_is_learned_does_not_depend_on_the_number_of_threads(ctx, condensed
     kind = feature(unrolled_updates=2)
     one, two = (learned(kind, condensed, own)[0].values for own in (alone, beside))
     torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
+
+
+def test_students_may_have_batch_norm(tmp_path):
+    ctx = context(blobs(), tmp_path, network="ConvNetD2BN")
+    condensed = CondensedSet(ctx.normalised(torch.arange(0, 60, 10)), ctx.hard_labels())
+    state, told = learned(feature(unrolled_updates=2), condensed, ctx)
+    assert bool(torch.isfinite(state.values).all())
+    assert told[-1]["label_drift"] > 0
