@@ -4,7 +4,7 @@ Uploads an archive of CIFAR-10, submits jobs over REST, waits, downloads the bun
 every report into one JSON file:
 
 - ``dc``, 1 image per class, 200 iterations, feature labels; begun from noise, as published, and
-  from real images, which carry labels better
+  from real images, which carry labels better, assigned ones and learned ones
 - ten random images per class with soft labels, with feature labels, and with both; students are
   trained with random flips and shifts
 
@@ -50,6 +50,16 @@ JOBS: dict[str, dict[str, Any]] = {
             "base": {"iterations": 200, "init": "real"},
             "pi": {"feature": {"preset": "measured"}},
             "evaluation": {"repeats": 5, "controls": ["equal_bytes", "permuted"]},
+        },
+    },
+    "dc from real images, 1 per class, feature (preset unrolled)": {
+        "images_per_class": 1,
+        "base_method": "dc",
+        "pi_type": "feature",
+        "options": {
+            "base": {"iterations": 200, "init": "real"},
+            "pi": {"feature": {"preset": "unrolled"}},
+            "evaluation": {"repeats": 5, "controls": ["permuted", "noise"]},
         },
     },
     "random, 10 per class, soft + feature": CORESET | {"pi_type": ["soft", "feature"]},
