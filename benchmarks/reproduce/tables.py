@@ -238,6 +238,8 @@ TABLES = {
             ("learned feature labels", "base alone"),
             ("learned feature labels", "assigned feature labels"),
             ("learned feature labels", "assigned labels and noise of that drift"),
+            ("learned feature labels", "soft labels alone"),
+            ("learned feature labels", "more images in the bytes of these"),
             ("assigned feature labels and soft labels", "soft labels alone"),
             ("assigned feature labels and soft labels", "more images in the bytes of these"),
         ),
