@@ -35,6 +35,22 @@ CORESET: dict[str, Any] = {
     "base_method": "random",
     "options": {"evaluation": {"repeats": 2, "protocol": "dc_flip_shift"}},
 }
+
+
+def from_real_images(preset: str, *controls: str) -> dict[str, Any]:
+    """``dc`` begun from one real image per class, with feature labels of this preset."""
+    return {
+        "images_per_class": 1,
+        "base_method": "dc",
+        "pi_type": "feature",
+        "options": {
+            "base": {"iterations": 200, "init": "real"},
+            "pi": {"feature": {"preset": preset}},
+            "evaluation": {"repeats": 5, "controls": list(controls)},
+        },
+    }
+
+
 JOBS: dict[str, dict[str, Any]] = {
     "dc, 1 per class, feature": {
         "images_per_class": 1,
@@ -42,26 +58,12 @@ JOBS: dict[str, dict[str, Any]] = {
         "pi_type": "feature",
         "options": {"base": {"iterations": 200}, "evaluation": {"repeats": 5}},
     },
-    "dc from real images, 1 per class, feature (preset measured)": {
-        "images_per_class": 1,
-        "base_method": "dc",
-        "pi_type": "feature",
-        "options": {
-            "base": {"iterations": 200, "init": "real"},
-            "pi": {"feature": {"preset": "measured"}},
-            "evaluation": {"repeats": 5, "controls": ["equal_bytes", "permuted"]},
-        },
-    },
-    "dc from real images, 1 per class, feature (preset unrolled)": {
-        "images_per_class": 1,
-        "base_method": "dc",
-        "pi_type": "feature",
-        "options": {
-            "base": {"iterations": 200, "init": "real"},
-            "pi": {"feature": {"preset": "unrolled"}},
-            "evaluation": {"repeats": 5, "controls": ["permuted", "noise"]},
-        },
-    },
+    "dc from real images, 1 per class, feature (preset measured)": from_real_images(
+        "measured", "equal_bytes", "permuted"
+    ),
+    "dc from real images, 1 per class, feature (preset unrolled)": from_real_images(
+        "unrolled", "permuted", "noise"
+    ),
     "random, 10 per class, soft + feature": CORESET | {"pi_type": ["soft", "feature"]},
     "random, 10 per class, feature": CORESET | {"pi_type": "feature"},
     "random, 10 per class, soft": CORESET | {"pi_type": "soft"},

@@ -22,8 +22,8 @@ Result = TypeVar("Result")
 
 SEATS = 4
 """Requests that may have a session at once. A process has one core: more of them wait for the
-interpreter and for each other (under 200 submissions a second p99 was 140 to 280 ms with ten, 110
-with three), fewer would wait for a database that is far away."""
+interpreter and for each other (under 200 submissions a second p99 was 137 to 587 ms with ten, 104
+to 115 with three, 143 with four), fewer would wait for a database that is far away."""
 TENANT = "tenant_id"
 """In the state of a request: whose it is; written by the gate."""
 KEY = "key_id"

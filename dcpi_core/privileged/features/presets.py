@@ -68,7 +68,7 @@ MEASURED = (_measured(1, 9, 100.0, 5.0), _measured(10, None, 50.0, 1.0))
 """For maps. A pooled label has no task term, and no weight that paid was found for it."""
 
 UNROLLED = (_learned(MEASURED[0], 200, 10, 8), _learned(MEASURED[1], 60, 5, 2))
-"""As measured: ten minutes on two CPU cores. More updates cost more and were still gaining."""
+"""As measured: ten minutes on two CPU cores that had other work too. More was not tried."""
 
 PRESETS = (
     *PUBLISHED_LOOPS,
