@@ -1,10 +1,12 @@
 """An application over SQLite and a local directory, with no broker: submissions wait."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
+from anyio.from_thread import start_blocking_portal
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
@@ -101,11 +103,24 @@ def state(application: FastAPI) -> AppState:
     return found
 
 
+@contextmanager
+def serving(application: FastAPI) -> Iterator[TestClient]:
+    """A client of the application that may be used by many threads.
+
+    It is not entered, so that no thread of the application empties the outbox; see test_relay.py.
+    Such a client gives each request an event loop of its own, and a request that waits for a seat
+    there is never woken by one of another loop: here all share one, as they do in a server.
+    """
+    client = TestClient(application, raise_server_exceptions=False)
+    with start_blocking_portal() as client.portal:
+        yield client
+    application.state.dcpi.engine.dispose()
+
+
 @pytest.fixture
 def client(application: FastAPI) -> Iterator[TestClient]:
-    # Not entered, so that no thread of the application empties the outbox; see test_relay.py.
-    yield TestClient(application, raise_server_exceptions=False)
-    application.state.dcpi.engine.dispose()
+    with serving(application) as client:
+        yield client
 
 
 @pytest.fixture

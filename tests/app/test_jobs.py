@@ -1,5 +1,4 @@
 import json
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 
@@ -15,7 +14,7 @@ from app.main import create_app
 from app.migrate import upgrade
 from app.models import IdempotencyKey, Tenant
 from app.settings import Settings
-from tests.app.conftest import FOUR_WORDS
+from tests.app.conftest import FOUR_WORDS, serving
 
 
 def test_four_words_are_accepted_and_resolved(client):
@@ -112,23 +111,13 @@ def test_twins_at_the_same_moment_make_one_job(database, tmp_path, request):
     url = "" if database == "sqlite" else request.getfixturevalue("postgres_url")()
     settings = Settings(home=tmp_path, database_url=url, broker_url="redis://127.0.0.1:1/0")
     upgrade(settings.resolved_database_url)
-    app = create_app(settings)
-    client = TestClient(app, raise_server_exceptions=False)
     headers = {"Idempotency-Key": "twins"}
-    answers = []
-
-    def submit():
-        answers.append(client.post("/v1/jobs", json=FOUR_WORDS, headers=headers))
-
-    threads = [threading.Thread(target=submit) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [answer.status_code for answer in answers] == [202] * 6
-    assert len({answer.json()["id"] for answer in answers}) == 1
-    assert len(client.get("/v1/jobs").json()["data"]) == 1
-    app.state.dcpi.engine.dispose()
+    with serving(create_app(settings)) as client, ThreadPoolExecutor(6) as users:
+        submit = lambda _: client.post("/v1/jobs", json=FOUR_WORDS, headers=headers)  # noqa: E731
+        answers = list(users.map(submit, range(6)))
+        assert [answer.status_code for answer in answers] == [202] * 6
+        assert len({answer.json()["id"] for answer in answers}) == 1
+        assert len(client.get("/v1/jobs").json()["data"]) == 1
 
 
 @pytest.mark.parametrize("limit", [None, 1000])
@@ -141,16 +130,14 @@ def test_many_users_of_a_tenant_submit_at_once(limit, tmp_path, postgres_url):
     app = create_app(settings)
     with unit_of_work(app.state.dcpi.sessions) as session:
         session.execute(update(Tenant).values(max_queued_jobs=limit))
-    client = TestClient(app, raise_server_exceptions=False)
 
     def submit(number: int) -> int:
         headers = {"Idempotency-Key": f"user-{number}"}
         job = FOUR_WORDS | {"seed": number}
         return client.post("/v1/jobs", json=job, headers=headers).status_code
 
-    with ThreadPoolExecutor(8) as users:
+    with serving(app) as client, ThreadPoolExecutor(8) as users:
         assert set(users.map(submit, range(40))) == {202}
-    app.state.dcpi.engine.dispose()
 
 
 def test_a_key_is_forgotten_after_a_day_and_never_kept_by_a_refusal(client, state):
