@@ -1,5 +1,6 @@
 """HTTP of condensed datasets."""
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request
@@ -8,7 +9,7 @@ from fastapi.responses import Response, StreamingResponse
 from app.condensed import service
 from app.condensed.downloads import ZIP, serve, serve_archive
 from app.condensed.schemas import CondensedRead, FileRead
-from app.kit.app_state import SessionDep, StateDep
+from app.kit.app_state import AppState, SessionDep, StateDep, fetch, look
 from app.kit.pages import Page, PageQueryDep, only_known_parameters
 from app.kit.problems import documented
 
@@ -78,11 +79,9 @@ def get_condensed(condensed_id: CondensedId, session: SessionDep) -> Any:
     responses=_media("application/json"),
     summary="The manifest",
 )
-def get_manifest(
-    request: Request, condensed_id: CondensedId, session: SessionDep, state: StateDep
-) -> Response:
+async def get_manifest(request: Request, condensed_id: CondensedId, state: StateDep) -> Response:
     """What every file and tensor is, how to preprocess and how to train."""
-    return serve(request, service.row_of(session, condensed_id), "manifest.json", state.storage)
+    return await _file(request, condensed_id, "manifest.json", state)
 
 
 @router.head("/{condensed_id}/report.json", include_in_schema=False)
@@ -93,11 +92,9 @@ def get_manifest(
     responses=_media("application/json"),
     summary="The accuracy report",
 )
-def get_report(
-    request: Request, condensed_id: CondensedId, session: SessionDep, state: StateDep
-) -> Response:
+async def get_report(request: Request, condensed_id: CondensedId, state: StateDep) -> Response:
     """Every arm with its raw runs, paired differences, bytes and cost."""
-    return serve(request, service.row_of(session, condensed_id), "report.json", state.storage)
+    return await _file(request, condensed_id, "report.json", state)
 
 
 @router.head("/{condensed_id}/preview.png", include_in_schema=False)
@@ -108,12 +105,9 @@ def get_report(
     responses=_media("image/png"),
     summary="A picture of the images",
 )
-def get_preview(
-    request: Request, condensed_id: CondensedId, session: SessionDep, state: StateDep
-) -> Response:
+async def get_preview(request: Request, condensed_id: CondensedId, state: StateDep) -> Response:
     """Classes as rows, images as columns."""
-    row = service.row_of(session, condensed_id)
-    return serve(request, row, "previews/grid.png", state.storage)
+    return await _file(request, condensed_id, "previews/grid.png", state)
 
 
 @router.get(
@@ -136,15 +130,14 @@ def list_files(condensed_id: CondensedId, session: SessionDep, page: PageQueryDe
     responses=ON_FILES,
     summary="Download a file",
 )
-def download_file(
+async def download_file(
     request: Request,
     condensed_id: CondensedId,
     path: Annotated[str, Path(max_length=200, examples=["data.safetensors"])],
-    session: SessionDep,
     state: StateDep,
 ) -> Response:
     """The file, whole or in part; its ETag is its sha256."""
-    return serve(request, service.row_of(session, condensed_id), path, state.storage)
+    return await _file(request, condensed_id, path, state)
 
 
 @router.head("/{condensed_id}/archive", include_in_schema=False)
@@ -155,8 +148,14 @@ def download_file(
     responses={200: {"content": {ZIP: {}}}, **documented(404, 422)},
     summary="Download everything as one zip",
 )
-def download_archive(
-    request: Request, condensed_id: CondensedId, session: SessionDep, state: StateDep
+async def download_archive(
+    request: Request, condensed_id: CondensedId, state: StateDep
 ) -> Response:
     """The bundle with members stored as they are; `dcpi_core.load` reads it without unpacking."""
-    return serve_archive(request, service.row_of(session, condensed_id), state.storage)
+    row = await look(state, partial(service.row_of, condensed_id=condensed_id))
+    return await fetch(state, partial(serve_archive, request, row))
+
+
+async def _file(request: Request, condensed_id: str, path: str, state: AppState) -> Response:
+    row = await look(state, partial(service.row_of, condensed_id=condensed_id))
+    return await fetch(state, partial(serve, request, row, path))

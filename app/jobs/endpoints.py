@@ -8,6 +8,7 @@ from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request
 from fastapi.responses import Response
 from pydantic import AfterValidator, BeforeValidator
 from pydantic_core import to_json
+from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
 from app.jobs import checkpoints, control, polling, service
@@ -16,7 +17,7 @@ from app.jobs.schemas import AttemptRead, EventRead, JobRead, JobRetried
 from app.jobs.states import Status
 from app.jobs.stream import MEDIA_TYPE, EventStream
 from app.jobs.submission import submit
-from app.kit.app_state import SessionDep, StateDep, transact
+from app.kit.app_state import SessionDep, StateDep, fetch, transact
 from app.kit.bodies import JsonRoute
 from app.kit.clock import as_text, as_utc
 from app.kit.idempotency import KeyHeader
@@ -234,16 +235,20 @@ def resume_job(job_id: JobId, session: SessionDep) -> Any:
     responses=documented(404, 409, 422),
     summary="Retry a job that ended without a result",
 )
-def retry_job(job_id: JobId, session: SessionDep, state: StateDep) -> Any:
+async def retry_job(job_id: JobId, state: StateDep) -> Any:
     """Queue a `failed`, `crashed`, `cancelled` or `expired` job again, under the same id.
 
     It goes on from its checkpoint if one is left, and `starts_from` says whether. Attempts and
     deadline count anew.
     """
-    found = checkpoints.stored(state.storage, job_id)
-    job = control.retry(session, job_id, from_checkpoint=found)
+    found = await fetch(state, partial(checkpoints.stored, job_id=job_id))
     start = "checkpoint" if found else "beginning"
-    return JobRetried(**service.show(session, job).model_dump(), starts_from=start)
+
+    def retry(session: Session) -> JobRetried:
+        job = control.retry(session, job_id, from_checkpoint=found)
+        return JobRetried(**service.show(session, job).model_dump(), starts_from=start)
+
+    return await transact(state, retry)
 
 
 @router.get(

@@ -1,6 +1,7 @@
 """What the application holds while it runs, and how endpoints get at it."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Annotated, TypeVar
 
@@ -30,6 +31,8 @@ KEY = "key_id"
 """There too: by which API key, None where none is needed."""
 UPLOADS = 2
 """Uploads that are read and checked at once, each for minutes: others must not want for threads."""
+FETCHES = 16
+"""Requests that ask the storage at once. One that hangs holds as many threads, of forty in all."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class AppState:
     seats: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(SEATS))
     requests: Requests = field(default_factory=Requests)
     uploads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(UPLOADS))
+    fetches: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(FETCHES))
 
 
 def get_state(request: Request) -> AppState:
@@ -94,15 +98,32 @@ async def transact(state: AppState, act: Callable[[Session], Result]) -> Result:
     As a ``SessionDep`` gives an operation, whose thread is entered three times: to begin, to act
     and to commit.
     """
+    found = await _seated(state, unit_of_work, act)
+    state.relay.wake()
+    return found
 
+
+async def look(state: AppState, act: Callable[[Session], Result]) -> Result:
+    """As ``transact``, only to look: for what then goes on without the database."""
+    return await _seated(state, reading, act)
+
+
+async def _seated(
+    state: AppState,
+    begin: Callable[[SessionFactory], AbstractContextManager[Session]],
+    act: Callable[[Session], Result],
+) -> Result:
     def acted() -> Result:
-        with unit_of_work(state.sessions) as session:
+        with begin(state.sessions) as session:
             return act(session)
 
     async with state.seats:
-        found = await to_thread.run_sync(acted)
-    state.relay.wake()
-    return found
+        return await to_thread.run_sync(acted)
+
+
+async def fetch(state: AppState, ask: Callable[[Storage], Result]) -> Result:
+    """Ask the storage, in a thread, without a seat: a storage that hangs holds up no others."""
+    return await to_thread.run_sync(ask, state.storage, limiter=state.fetches)
 
 
 # The transaction is committed before the answer is sent, so that a 202 never lies.

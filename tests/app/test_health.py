@@ -3,17 +3,22 @@
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 
 import pytest
 from fastapi.testclient import TestClient
 
 from app.access import tokens
 from app.health import Readiness
+from app.kit.app_state import SEATS
 from app.kit.db import unit_of_work
 from app.main import create_app
 from app.migrate import upgrade
 from app.settings import Settings
-from tests.app.conftest import FOUR_WORDS, result
+from dcpi_core.spec.errors import NotFound
+from tests.app.conftest import FOUR_WORDS, result, serving
 
 NOBODY = "http://127.0.0.1:1"
 
@@ -72,6 +77,46 @@ def test_what_needs_the_storage_says_that_it_is_away(tmp_path):
         assert (response.status_code, response.json()["code"]) == (503, "storage_unreachable")
         assert int(response.headers["retry-after"]) > 0
         assert client.get(f"/v1/condensed/{condensed_id}").status_code == 200
+
+
+class Hanging:
+    """A storage that answers once it is told to."""
+
+    def __init__(self) -> None:
+        self.go_on, self.asked = threading.Event(), threading.Semaphore(0)
+
+    def size(self, key, part=None):
+        self.asked.release()
+        self.go_on.wait(60)
+        raise NotFound(key)
+
+    exists = send = size
+
+
+@pytest.mark.parametrize("path", ["files/report.json", "archive", "retry"])
+def test_while_the_storage_hangs_the_database_is_free(settings, path):
+    upgrade(settings.resolved_database_url)
+    application, storage = create_app(settings), Hanging()
+    state = application.state.dcpi = replace(application.state.dcpi, storage=storage)
+    many = SEATS + 1
+    with serving(application) as client, ThreadPoolExecutor(many) as users:
+        job_id = client.post("/v1/jobs", json=FOUR_WORDS).json()["id"]
+        file = {"path": "report.json", "bytes": 1, "sha256": "0" * 64, "media_type": "text/plain"}
+        row = result(job_id, files=[file])
+        url = f"/v1/condensed/{row.id}/{path}"
+        with unit_of_work(state.sessions) as session:
+            session.add(row)
+        ask = partial(client.get, url)
+        if path == "retry":
+            ask = partial(client.post, f"/v1/jobs/{job_id}/retry")
+        hanging = [users.submit(ask) for _ in range(many)]
+        try:
+            assert all(storage.asked.acquire(timeout=10) for _ in range(many))
+            assert client.get("/v1/jobs").status_code == 200
+        finally:
+            storage.go_on.set()
+        for asked in hanging:
+            assert asked.result().status_code in (404, 409)
 
 
 @pytest.mark.parametrize("auth", ["off", "on"])
