@@ -90,6 +90,14 @@ class CatalogEntry(Record):
             detail = f"options of {self.name!r}: " + "; ".join(p.message for p in problems)
             raise InvalidInput(detail, problems)
 
+    def typed(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Checked options with every number as its schema has it, so that 1 and 1.0 are the same.
+
+        Specs are told apart by a digest of their text.
+        """
+        properties: dict[str, Any] = self.options_schema.get("properties", {})
+        return {name: _typed(value, properties.get(name, {})) for name, value in options.items()}
+
 
 class Catalog(Record):
     """Every component the core offers."""
@@ -127,6 +135,15 @@ def _lookup(
         return entries[name]
     except KeyError:
         raise UnknownName.of(kind, name, entries, pointer) from None
+
+
+def _typed(value: Any, schema: Mapping[str, Any]) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    kinds = {own.get("type") for own in (schema, *schema.get("anyOf", ()))}
+    if "number" in kinds:
+        return float(value)
+    return int(value) if "integer" in kinds else value
 
 
 def _field_problem(

@@ -41,7 +41,7 @@ def resolve(request: JobRequest, facts: DatasetFacts, catalog: Catalog | None = 
     count = _images_per_class(request, facts)
     network = request.options.network or default_network(facts)
     check_image_size(network, facts, catalog, "/options/network")
-    students = request.options.evaluation.networks or (network,)
+    students = _students(request, network)
     privileged = _privileged(request, facts, catalog, count)
     for position, student in enumerate(students):
         pointer = f"/options/evaluation/networks/{position}"
@@ -69,6 +69,17 @@ def resolve(request: JobRequest, facts: DatasetFacts, catalog: Catalog | None = 
         evaluation=EvaluationSpec(**evaluation),
         seed=request.seed,
     )
+
+
+def _students(request: JobRequest, network: str) -> tuple[str, ...]:
+    named = request.options.evaluation.networks
+    for position, student in enumerate(named):
+        if student in named[:position]:
+            raise InvalidInput.at(
+                f"/options/evaluation/networks/{position}",
+                f"{student} is named twice; for more students of a network set repeats",
+            )
+    return named or (network,)
 
 
 def default_network(facts: DatasetFacts) -> str:
@@ -155,10 +166,20 @@ def _component(
         raise InvalidInput.at(
             f"{pointer}/preset", f"unknown preset {preset!r} of {entry.name!r}; available: {known}"
         )
+    applying = [
+        row for row in entry.presets if row.applies(preset, facts.name, request.base_method, count)
+    ]
+    if preset is not None and preset not in {row.name for row in applying}:
+        settings = [row for row in entry.presets if row.name == preset]
+        known = ", ".join(sorted({row.base_method for row in settings if row.base_method}))
+        raise InvalidInput.at(
+            f"{pointer}/preset",
+            f"the preset {preset!r} of {entry.name!r} has no settings for the base method "
+            f"{request.base_method!r}; it has some for: {known}",
+        )
     options = entry.option_defaults()
-    for candidate in entry.presets:
-        if candidate.applies(preset, facts.name, request.base_method, count):
-            options |= candidate.options
+    for row in applying:
+        options |= row.options
     # What the catalogue itself fills in is within its limits, as a test holds.
     entry.check_options(own, pointer)
-    return Component(name=entry.name, options=options | own)
+    return Component(name=entry.name, options=entry.typed(options | own))

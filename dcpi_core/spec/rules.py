@@ -82,17 +82,17 @@ def check_image_size(network: str, facts: DatasetFacts, catalog: Catalog, pointe
 
 
 def check_schedule(privileged: Component) -> None:
-    """Refuse to tune images while labels are learned in a way that leaves images alone.
+    """Refuse to tune images where labels come about in a way that leaves images alone.
 
     Raises:
         InvalidInput: says which way of learning tunes them.
     """
-    options = privileged.options
-    schedule, learning = options.get("schedule", "labels_only"), options.get("learning")
-    if learning in ("distribution_matching", "unrolled") and schedule != "labels_only":
+    schedule = privileged.options.get("schedule", "labels_only")
+    if schedule != "labels_only" and not tunes_images(privileged):
+        learning = privileged.options.get("learning")
         raise InvalidInput.at(
             f"/options/pi/{privileged.name}/schedule",
-            f"{learning} leaves images alone; for schedule {schedule!r} set learning "
+            f"learning {learning!r} leaves images alone; for schedule {schedule!r} set learning "
             "to gradient_matching, or set schedule to labels_only",
         )
 

@@ -236,7 +236,7 @@ def test_labels_are_learned_for_whole_images_alone():
     assert resolved(**wanted).base_method.options["partition"] == 2
 
 
-@pytest.mark.parametrize("learning", ["distribution_matching", "unrolled"])
+@pytest.mark.parametrize("learning", ["assigned", "distribution_matching", "unrolled"])
 def test_learning_that_leaves_images_alone_cannot_tune_them(learning):
     asked = {"learning": learning, "schedule": "joint"}
     with pytest.raises(InvalidInput, match="leaves images alone") as caught:
@@ -259,3 +259,30 @@ def test_one_job_asks_for_the_whole_cross_architecture_matrix():
     students = ("ConvNetD3", "LeNet", "MLP", "AlexNet", "VGG11", "ResNet18")
     spec = resolved(options={"evaluation": {"networks": students}})
     assert spec.evaluation.networks == students
+
+
+def test_a_student_is_named_once():
+    with pytest.raises(InvalidInput, match=r"named twice; .* set repeats") as caught:
+        resolved(options={"evaluation": {"networks": ["LeNet", "MLP", "LeNet"]}})
+    assert pointers(caught.value) == ["/options/evaluation/networks/2"]
+
+
+def test_a_preset_without_settings_for_the_base_method_is_refused():
+    published = {"pi": {"feature": {"preset": "published"}}}
+    with pytest.raises(InvalidInput, match="it has some for: dc, forgetting, herding") as caught:
+        resolved(base_method="dm", options=published)
+    assert pointers(caught.value) == ["/options/pi/feature/preset"]
+    assert resolved(base_method="herding", options=published).privileged
+
+
+@pytest.mark.parametrize(
+    ("part", "one", "other"),
+    [
+        ("pi", {"feature": {"regression_weight": 3}}, {"feature": {"regression_weight": 3.0}}),
+        ("base", {"iterations": 3}, {"iterations": 3.0}),
+    ],
+)
+def test_a_number_written_otherwise_is_the_same_job(part, one, other):
+    first, second = resolved(options={part: one}), resolved(options={part: other})
+    assert first.digest() == second.digest()
+    assert first.model_dump_json() == second.model_dump_json()
