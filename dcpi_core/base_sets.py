@@ -9,9 +9,9 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcpi_core import __version__
 from dcpi_core.bundle.tensors import from_tensors, to_tensors
 from dcpi_core.checkpoint import load_tensors, save_tensors
+from dcpi_core.code import code_digest
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.context import Context
 from dcpi_core.spec.errors import CheckpointError
@@ -56,7 +56,7 @@ class BaseSets:
 
     def _path(self, method: Component, ctx: Context) -> Path:
         determined_by = {
-            "version": __version__,
+            "code": code_digest(),
             "method": method.model_dump(mode="json"),
             "data": ctx.facts.fingerprint,
             "images_per_class": ctx.images_per_class,

@@ -7,6 +7,7 @@ its own. An asset is addressed by the digest of everything that determines it, s
 need the same teacher share one file.
 """
 
+import hashlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from dcpi_core.checkpoint import below, load_tensors, save_tensors
+from dcpi_core.code import code_digest
 from dcpi_core.compute import Runtime
 from dcpi_core.datasets.base import Split, normalise
 from dcpi_core.real_training import (
@@ -115,7 +117,8 @@ class Assets:
 
     def _file(self, plan: TrainingPlan, facts: DatasetFacts, runtime: Runtime, suffix: str) -> Path:
         # Kept apart by kind of device: what a GPU trained is not, to the bit, what a CPU trains.
-        return self.root / runtime.device.type / f"{plan.digest(facts.fingerprint)}.{suffix}"
+        own = hashlib.sha256(f"{plan.digest(facts.fingerprint)} {code_digest()}".encode())
+        return self.root / runtime.device.type / f"{own.hexdigest()}.{suffix}"
 
 
 def _save(path: Path, run: Run) -> None:

@@ -10,9 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dcpi_core import __version__
 from dcpi_core.bundle.tensors import SOURCE_INDICES, to_tensors
 from dcpi_core.checkpoint import load_tensors, save_tensors
+from dcpi_core.code import code_digest
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.datasets.base import ImageDataset
 from dcpi_core.evaluation.measure import Measurement, Trial
@@ -59,7 +59,7 @@ def key_of(
     """
     tensors, settings = to_tensors(condensed)
     determined_by: dict[str, Any] = {
-        "version": __version__,
+        "code": code_digest(),
         "trial": asdict(trial),
         "data": source.facts.fingerprint,
         "labels": settings,
