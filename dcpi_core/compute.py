@@ -9,6 +9,7 @@ on any result, so runs are reproducible bit for bit for a given number of thread
 import ctypes
 import os
 import platform
+import re
 import resource
 import threading
 import time
@@ -19,6 +20,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
+
+from dcpi_core.spec.errors import InvalidInput
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -50,9 +53,13 @@ class Runtime:
 
         Torch's own number of threads is the default: the cores, or OMP_NUM_THREADS. Each unit of
         ``shrink`` divides the images per pass by four, for a job that ran out of memory.
+
+        Raises:
+            InvalidInput: no such device is known, or this machine has none.
         """
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
+        _check_device(device)
         threads = threads or torch.get_num_threads()
         torch.set_num_threads(threads)
         torch.backends.cuda.matmul.allow_tf32 = False
@@ -107,6 +114,19 @@ class Runtime:
             return self.map(function, items)
         with _one_thread_per_operation():
             return [function(items[0])]
+
+
+def _check_device(name: str) -> None:
+    known = re.fullmatch(r"cpu|cuda(?::([0-9]{1,3}))?", name)
+    if known is None:
+        raise InvalidInput.at(
+            "/device", f"unknown device {name!r}; there are auto, cpu, cuda and cuda:0, cuda:1, ..."
+        )
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name != "cpu" and int(known[1] or 0) >= count:
+        raise InvalidInput.at(
+            "/device", f"no device {name!r}: torch finds {count} CUDA devices on this machine"
+        )
 
 
 class Stopwatch:

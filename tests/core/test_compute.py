@@ -4,11 +4,20 @@ import pytest
 import torch
 
 from dcpi_core.compute import CPU_MICRO_BATCH, Runtime
+from dcpi_core.spec.errors import InvalidInput
 
 
 @pytest.fixture
 def runtime():
     return Runtime.choose("cpu", threads=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"), [("gpu", "auto, cpu, cuda"), ("cuda:999", "on this machine"), ("", "auto")]
+)
+def test_a_device_that_is_not_there_is_refused_in_words(name, allowed):
+    with pytest.raises(InvalidInput, match=allowed):
+        Runtime.choose(name)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +75,9 @@ def test_map_passes_errors_on(runtime):
     assert torch.get_num_threads() == 2
 
 
-def test_a_job_that_ran_out_of_memory_gets_smaller_pieces():
+def test_a_job_that_ran_out_of_memory_gets_smaller_pieces(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     sizes = [Runtime.choose("cpu", shrink=shrink).micro_batch for shrink in range(4)]
     assert sizes == [32, 8, 2, 1]
     assert [Runtime.choose("cuda", shrink=shrink).micro_batch for shrink in range(3)] == [
