@@ -185,7 +185,7 @@ def job_statistics(
 
 def _reference(kind: AnyPrivilegedType, shipped: CondensedSet, ctx: Context) -> Reference | None:
     """None where labels come from no teacher, or where a class has too few further images."""
-    if not kind.needs(ctx):
+    if not kind.teachers(ctx):
         return None
     num_classes, per_class = ctx.facts.num_classes, ctx.images_per_class * shipped.tiles
     repeats = max(1, REFERENCE_IMAGES // per_class)

@@ -57,6 +57,10 @@ class PrivilegedType(Protocol[State]):
         """Networks trained on real data that must exist before the first step."""
         ...
 
+    def teachers(self, ctx: Context) -> list[TrainingPlan]:
+        """Those among them that assigned labels come from."""
+        ...
+
     def total_steps(self, ctx: Context) -> int:
         """How many times ``step`` is called; 0 when labels are assigned directly."""
         ...

@@ -104,6 +104,9 @@ class Soft:
         self.options = options
 
     def needs(self, ctx: Context) -> list[TrainingPlan]:
+        return self.teachers(ctx)
+
+    def teachers(self, ctx: Context) -> list[TrainingPlan]:
         return [self.options.plan(ctx)]
 
     def total_steps(self, ctx: Context) -> int:

@@ -157,7 +157,10 @@ class Feature:
         return learned and self.options.schedule != "labels_only"
 
     def needs(self, ctx: Context) -> list[TrainingPlan]:
-        return [*self._teachers(ctx), *self._trained_networks(ctx)]
+        return [*self._sources(ctx), *self._trained_networks(ctx)]
+
+    def teachers(self, ctx: Context) -> list[TrainingPlan]:
+        return self._sources(ctx) if self.options.label_init == "teacher" else []
 
     def total_steps(self, ctx: Context) -> int:
         options = self.options
@@ -171,7 +174,7 @@ class Feature:
     def init(self, condensed: CondensedSet, ctx: Context) -> FeatureState:
         options = self.options
         if options.label_init == "teacher":
-            plans = self._teachers(ctx)
+            plans = self.teachers(ctx)
             teachers = [ctx.trained_network(plan) for plan in plans]
             networks = [teacher.network(ctx.facts, ctx.runtime) for teacher in teachers]
             values = torch.stack([self._values(n, condensed.images, ctx) for n in networks])
@@ -226,7 +229,7 @@ class Feature:
         images = state.images if self.tunes_images else None
         return Enrichment(self._labels(state.values, state), metrics, images)
 
-    def _teachers(self, ctx: Context) -> list[TrainingPlan]:
+    def _sources(self, ctx: Context) -> list[TrainingPlan]:
         unused = self.options.learning != "distribution_matching"
         if self.options.label_init == "noise" and unused:
             return []
@@ -254,7 +257,7 @@ class Feature:
         """Give each of the N labels its own teacher's class means."""
         view = (self.options.layer, self.learned_form, self.pooling)
         moved, before = [], 0.0
-        for plan, values in zip(self._teachers(ctx), state.values, strict=True):
+        for plan, values in zip(self._sources(ctx), state.values, strict=True):
             network = ctx.trained_network(plan).network(ctx.facts, ctx.runtime)
             means = class_means(network, *view, ctx)
             own = values.view(len(means), -1, *values.shape[1:]).mean(1)

@@ -192,10 +192,11 @@ class TestJobStatistics:
         assert [each.drift for each in found] == [None, 0, None, 0]
         assert [each.largest_rank for each in found] == [5, 5, 3, 3]
 
-    def test_labels_of_no_teacher_have_no_yardstick(self, tmp_path):
-        kind = Feature(FeatureOptions(label_init="noise"))
-        (found, _) = self.statistics(tmp_path, [kind])
-        assert found.transfer is None
+    @pytest.mark.parametrize("learning", ["assigned", "distribution_matching"])
+    def test_labels_of_no_teacher_have_no_yardstick(self, tmp_path, learning):
+        options = FeatureOptions(label_init="noise", learning=learning, teacher_min_steps=1)
+        (found, _) = self.statistics(tmp_path, [Feature(options)])
+        assert (found.transfer, found.verdict) == (None, None)
 
     def test_nor_where_too_few_images_are_left(self, tmp_path):
         kind = Soft(SoftOptions(teacher_min_steps=1))
