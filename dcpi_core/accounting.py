@@ -41,17 +41,23 @@ class Timing:
     seconds: float
 
 
+def found_trained(timings: Sequence[Timing], num_images: int) -> int:
+    """How many of these trainings had been made before, whole or in part: nobody timed that."""
+    return sum(
+        own.steps < own.plan.total_epochs(num_images) * own.plan.steps_per_epoch(num_images)
+        for own in timings
+    )
+
+
 def full_epoch_seconds(timings: Sequence[Timing], num_images: int) -> float | None:
     """Mean wall seconds of an epoch on the whole training data.
 
-    None unless every training was done here from its first step to its last: one that was found
-    ready, or half done, took time that nobody measured.
+    None unless every training was done here from its first step to its last.
     """
-    epochs = [timing.plan.total_epochs(num_images) for timing in timings]
-    for timing, count in zip(timings, epochs, strict=True):
-        if timing.steps < count * timing.plan.steps_per_epoch(num_images):
-            return None
-    return sum(timing.seconds for timing in timings) / sum(epochs) if epochs else None
+    if not timings or found_trained(timings, num_images):
+        return None
+    epochs = sum(timing.plan.total_epochs(num_images) for timing in timings)
+    return sum(timing.seconds for timing in timings) / epochs
 
 
 def break_even(making: float, arms: Sequence[Arm]) -> float | None:
@@ -79,5 +85,5 @@ def cost_of(memory: Memory, arms: Sequence[Arm] = ()) -> Cost:
         peak_device_memory_bytes=memory.peaks.get("device"),
         full_epoch_seconds=epoch,
         full_epochs=making / epoch if epoch else None,
-        break_even_students=break_even(making, arms),
+        break_even_students=None if memory.networks_found else break_even(making, arms),
     )

@@ -68,6 +68,12 @@ def _arms(memory: Memory, plans: Sequence[ArmPlan], networks: Sequence[str]) -> 
 
 def _reused(memory: Memory) -> Iterator[str]:
     """What had been done before this job."""
+    if memory.networks_found:
+        yield (
+            f"{memory.networks_found} of the teachers and proxies had been trained, or begun, by "
+            "an earlier job or an earlier try of this one; the seconds of the first phase leave "
+            "that out."
+        )
     if memory.base_reused:
         yield (
             "The base set is that of an earlier job with the same dataset, budget, method, options "

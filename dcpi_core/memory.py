@@ -23,6 +23,7 @@ _NUMBERS = (
     "peaks",
     "label_statistics",
     "gradient_alignment",
+    "networks_found",
     "base_reused",
     "remembered",
     "selection",
@@ -45,6 +46,7 @@ class Memory:
         full_epoch_seconds: of one epoch on the whole training data, if this job measured it.
         peaks: largest memory seen so far, in bytes.
         label_statistics: finished descriptions of the labels; so is ``gradient_alignment``.
+        networks_found: how many teachers and proxies had been trained before, whole or in part.
         base_reused: the base set was made by an earlier job.
         remembered: how many of the runs had been measured before, for another job or another try.
         selection: what a coreset rule chose, described.
@@ -64,6 +66,7 @@ class Memory:
     peaks: dict[str, int] = field(default_factory=dict)
     label_statistics: list[dict[str, Any]] = field(default_factory=list)
     gradient_alignment: list[dict[str, Any]] = field(default_factory=list)
+    networks_found: int = 0
     base_reused: bool = False
     remembered: int = 0
     selection: dict[str, Any] | None = None

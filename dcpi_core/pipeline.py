@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dcpi_core import bundle
-from dcpi_core.accounting import Accounts, Timing, full_epoch_seconds
+from dcpi_core.accounting import Accounts, Timing, found_trained, full_epoch_seconds
 from dcpi_core.base_sets import BaseSet, BaseSets
 from dcpi_core.compute import Runtime
 from dcpi_core.condensed import CondensedSet
@@ -177,6 +177,7 @@ class _Job:
             done, seconds = self.prepared_steps - before, time.monotonic() - began
             timings.append(Timing(plan, done, seconds))
             self.memory.metrics[f"{plan.network}_train_accuracy"] = trained.train_accuracy
+        self.memory.networks_found = found_trained(timings, len(self.ctx.train))
         self.memory.full_epoch_seconds = full_epoch_seconds(timings, len(self.ctx.train))
 
     def _base(self) -> None:

@@ -227,7 +227,7 @@ class Cost(Record):
             longer than that is what the set saves, for every network trained on it.
         break_even_students: trainings on this set, each in place of one on all training images,
             after which the time that the set took to make has been saved; none without the control
-            ``full``, or if that was no slower.
+            ``full``, if that was no slower, or where teachers or proxies were found ready.
     """
 
     device_seconds: dict[str, float]

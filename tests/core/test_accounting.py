@@ -55,6 +55,10 @@ class TestBreakEven:
         other = (arm("privileged", 0.0, network="MLP"), arm("full", 100.0, network="MLP"))
         assert cost_of(self.memory, self.arms + other).break_even_students == pytest.approx(5)
 
+    def test_what_ready_networks_took_is_not_known(self):
+        found = Memory(seconds=self.memory.seconds, networks_found=1)
+        assert cost_of(found, self.arms).break_even_students is None
+
     def test_what_is_no_slower_or_was_not_measured_is_never_made_up_for(self):
         slow = (arm("base", 3.0), arm("full", 3.0))
         assert cost_of(self.memory, slow).break_even_students is None

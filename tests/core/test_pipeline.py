@@ -490,6 +490,7 @@ class TestBaseOfAnEarlierJob:
         assert not steps
         assert torch.equal(self.images(first), self.images(second))
         ours, theirs = bundle.load(second).report, bundle.load(first).report
+        assert ours.notes[-3].startswith("1 of the teachers and proxies had been trained")
         assert ours.notes[-2].startswith("The base set is that of an earlier job")
         assert ours.notes[-1].startswith("4 of 6 students had been measured before")
         assert [ours.arm(n).runs for n in ("random", "base")] == [
@@ -519,6 +520,14 @@ class TestBaseOfAnEarlierJob:
         spec = job(evaluation={"repeats": 1, "epochs": 1, "controls": ["equal_steps"]})
         second = pipeline.run(spec, place(root, "steps"), device="cpu")
         assert len(steps) > 6
+        assert torch.equal(self.images(first), self.images(second))
+
+    def test_is_made_again_by_other_code(self, finished, steps, monkeypatch):
+        root, first, _ = finished
+        monkeypatch.setattr("dcpi_core.base_sets.code_digest", lambda: "of a better method")
+        small = {"evaluation": {"repeats": 1, "epochs": 1}}
+        second = pipeline.run(job("none", **small), place(root, "code"), device="cpu")
+        assert len(steps) == 6
         assert torch.equal(self.images(first), self.images(second))
 
     def test_is_made_again_if_it_is_damaged(self, tmp_path, steps):
