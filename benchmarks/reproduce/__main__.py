@@ -18,11 +18,12 @@ from benchmarks.reproduce.tables import TABLES
 from dcpi_core import bundle, pipeline
 from dcpi_core.datasets import inspect_archive, load, load_prepared
 from dcpi_core.spec.dataset import DatasetFacts
-from dcpi_core.spec.job import JobRequest
+from dcpi_core.spec.job import JobRequest, JobSpec
 from dcpi_core.spec.report import Report
 from dcpi_core.spec.resolve import resolve
 
-JPEG = "cifar10-jpeg"
+JPEG, PUBLISHED = "cifar10-jpeg", "cifar10"
+"""What results on the archive are called, and the dataset whose presets apply to it."""
 
 
 def dataset_file(archive: Path, work: Path) -> Path:
@@ -34,11 +35,17 @@ def dataset_file(archive: Path, work: Path) -> Path:
     return path
 
 
+def spec_of(job: Job, scale: Scale, facts: DatasetFacts) -> JobSpec:
+    """A job with every default; on CIFAR-10 from an archive, those of CIFAR-10."""
+    named = facts.model_copy(update={"name": PUBLISHED}) if facts.name == JPEG else facts
+    return resolve(JobRequest.model_validate(job.request(named.name, scale)), named)
+
+
 def report_of(
     job: Job, scale: Scale, facts: DatasetFacts, source: Path | None, given: argparse.Namespace
 ) -> Report:
     """Run a job, or read its bundle if it is there."""
-    spec = resolve(JobRequest.model_validate(job.request(facts.name, scale)), facts)
+    spec = spec_of(job, scale, facts)
     workspace = given.work / "jobs" / spec.digest()[:16]
     directory = workspace / "bundle"
     if not (directory / "report.json").exists():

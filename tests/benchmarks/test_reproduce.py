@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks import results_page
+from benchmarks.reproduce.__main__ import JPEG, spec_of
 from benchmarks.reproduce.cells import Cell, Job, Table
 from benchmarks.reproduce.results import key_of, runs_of
 from benchmarks.reproduce.tables import TABLES
@@ -21,6 +22,14 @@ def test_every_job_resolves(name, scale):
         spec = resolve(JobRequest.model_validate(job.request("cifar10", scale)), facts)
         assert spec.images_per_class == job.images_per_class
         assert tuple(job.labels) == tuple(own.name for own in spec.privileged)
+
+
+def test_an_archive_of_cifar10_has_the_settings_of_cifar10():
+    published = load_catalog().datasets["cifar10"]
+    archive = published.model_copy(update={"name": JPEG})
+    job = Job("dc", 1, {"feature": {"preset": "published"}})
+    assert spec_of(job, "cpu", archive).privileged == spec_of(job, "cpu", published).privileged
+    assert spec_of(job, "cpu", archive).privileged[0].options["regression_weight"] == 1.5
 
 
 @pytest.mark.parametrize("name", TABLES)
