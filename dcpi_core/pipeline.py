@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from dcpi_core import bundle
@@ -166,19 +167,26 @@ class _Job:
         return self._package()
 
     def _prepare(self) -> None:
-        plans: dict[TrainingPlan, None] = {}
-        plans |= dict.fromkeys(self.method.needs(self.ctx))
-        for kind in self.types:
-            plans |= dict.fromkeys(kind.needs(self.ctx))
         timings: list[Timing] = []
-        for plan in plans:
+        accuracies: dict[str, list[float]] = {}
+        for plan, asker in self._plans().items():
             began, before = time.monotonic(), self.prepared_steps
             trained = self.ctx.trained_network(plan)
             done, seconds = self.prepared_steps - before, time.monotonic() - began
             timings.append(Timing(plan, done, seconds))
-            self.memory.metrics[f"{plan.network}_train_accuracy"] = trained.train_accuracy
+            accuracies.setdefault(asker, []).append(trained.train_accuracy)
+        for asker, found in accuracies.items():
+            self.memory.metrics[f"{asker}_networks_train_accuracy"] = fmean(found)
         self.memory.networks_found = found_trained(timings, len(self.ctx.train))
         self.memory.full_epoch_seconds = full_epoch_seconds(timings, len(self.ctx.train))
+
+    def _plans(self) -> dict[TrainingPlan, str]:
+        """Networks that must be trained first, each once, with the component that asks first."""
+        plans = dict.fromkeys(self.method.needs(self.ctx), self.spec.base_method.name)
+        for kind, component in zip(self.types, self.spec.privileged, strict=True):
+            for plan in kind.needs(self.ctx):
+                plans.setdefault(plan, component.name)
+        return plans
 
     def _base(self) -> None:
         method, memory, ctx = self.method, self.memory, self.ctx

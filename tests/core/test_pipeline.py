@@ -353,6 +353,11 @@ def test_a_free_choice_carries_labels_and_shows_what_was_chosen(tmp_path):
     loaded = bundle.load(directory)
     chosen = loaded.report.selection
     assert chosen.space == "features of MLP"
+    metrics = loaded.report.metrics  # the rule's proxy and the labels' teacher are two networks
+    proxy, teacher = (
+        metrics[f"{name}_networks_train_accuracy"] for name in ("graph_cut", "feature")
+    )
+    assert proxy != teacher == metrics["feature_teacher_train_accuracy"]
     assert chosen.source_indices == tuple(loaded.condensed.source_indices.tolist())
     images = load("digits")
     expected = images.normalise(images.train.images[loaded.condensed.source_indices])
