@@ -29,6 +29,10 @@ logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 1 << 20
 CONNECT_TIME = timedelta(seconds=5)
+SILENCE_TIME = timedelta(seconds=30)
+"""A storage that says nothing for so long is given up."""
+LONGEST_TIME = timedelta(days=1)
+"""For a whole object: it takes as long as who reads it. The store's own choice is 30 s."""
 RETRY_TIME = timedelta(seconds=20)
 
 
@@ -156,6 +160,8 @@ def open_storage(settings: Settings) -> Storage:
             client_options={
                 "allow_http": settings.s3_endpoint.startswith("http://"),
                 "connect_timeout": CONNECT_TIME,
+                "read_timeout": SILENCE_TIME,
+                "timeout": LONGEST_TIME,
             },
             # A request of a user waits for this; the default goes on for three minutes.
             retry_config={"max_retries": 3, "retry_timeout": RETRY_TIME},

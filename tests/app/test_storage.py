@@ -1,13 +1,16 @@
 import asyncio
 import os
 import random
+import time
+from datetime import timedelta
 
 import pytest
 
 from app.kit.local_files import CACHED_BYTES, open_file
-from app.kit.storage import ByteRange, open_storage
+from app.kit.storage import ByteRange, StorageError, open_storage
 from app.settings import Settings
 from dcpi_core.spec.errors import NotFound
+from tests.app.slow_s3 import PIECE, slow_s3
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -141,3 +144,42 @@ def test_check_fails_where_nothing_answers(tmp_path):
     )
     with pytest.raises(Exception, match=r"127\.0\.0\.1:1"):
         open_storage(gone).check()
+
+
+@pytest.fixture
+def one_second(monkeypatch):
+    """A storage that is silent for a second is given up."""
+    monkeypatch.setattr("app.kit.storage.SILENCE_TIME", timedelta(seconds=1))
+    monkeypatch.setattr("app.kit.storage.RETRY_TIME", timedelta(seconds=1))
+
+
+def test_an_object_may_take_longer_than_a_storage_may_be_silent(tmp_path, one_second):
+    with slow_s3(pieces=6, pause_seconds=0.4) as server:
+        storage = open_storage(Settings(home=tmp_path, **server.settings))
+        began = time.monotonic()
+        assert b"".join(storage.read("slow")) == PIECE * 6
+        assert time.monotonic() - began > 1.5
+
+
+def test_whoever_reads_may_take_longer_too(tmp_path, one_second):
+    with slow_s3(pieces=2000) as server:
+        storage = open_storage(Settings(home=tmp_path, **server.settings))
+        sizes = []
+        for chunk in storage.read("large"):
+            time.sleep(1.2)
+            sizes.append(len(chunk))
+        assert (len(sizes), sum(sizes)) == (2, 2000 * len(PIECE))
+
+
+def test_a_storage_that_falls_silent_is_given_up(tmp_path, one_second):
+    with slow_s3(pieces=6, silent_after=3) as server:
+        storage = open_storage(Settings(home=tmp_path, **server.settings))
+        began = time.monotonic()
+        with pytest.raises(StorageError):
+            b"".join(storage.read("silent"))
+        assert time.monotonic() - began < 10
+
+
+def test_the_store_has_no_limit_of_its_own_for_a_whole_object(tmp_path):
+    settings = Settings(home=tmp_path, storage_url="s3://bucket")
+    assert open_storage(settings)._store.client_options["timeout"] == "1day"
