@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from app.condensed.registration import describe_bundle, object_key, prefix_of
-from app.jobs import leases, repository
+from app.jobs import attempts, leases, repository
 from app.jobs.kinds import Kind
 from app.jobs.leases import Lease
 from app.jobs.states import Status
@@ -64,8 +64,7 @@ class Settlement:
         if outcome.verdict is Verdict.PREEMPTED:
             return self._hand_over()
         if outcome.verdict is Verdict.POSTPONED:
-            why = leases.Why(outcome.code, outcome.detail)
-            return self._hand_over(why, self._tools.settings.retry_seconds)
+            return self._postpone(outcome)
         if outcome.verdict is Verdict.BROKEN:
             return self._retry(outcome)
         return None
@@ -139,8 +138,7 @@ class Settlement:
             detail = f"{outcome.detail}, in {lease.attempt} attempts, each with smaller pieces"
             return self._fail(Outcome(Verdict.FAILED, code=outcome.code, detail=detail))
         # More time would not help where memory was wanting: the next attempt is a smaller one.
-        growth = min(4 ** (lease.attempt - 1), LONGEST_RECOVERY)
-        pause = 0.0 if outcome.code == OUT_OF_MEMORY else settings.retry_seconds * growth
+        pause = 0.0 if outcome.code == OUT_OF_MEMORY else self._pause(lease.attempt - 1)
         status = self._persist(
             lambda session: leases.release(
                 session,
@@ -153,6 +151,18 @@ class Settlement:
         )
         self._call_the_next()
         return status
+
+    def _postpone(self, outcome: Outcome) -> Status | None:
+        lease, why = self._lease, leases.Why(outcome.code, outcome.detail)
+        earlier = self._persist(
+            lambda session: attempts.in_a_row(session, lease.job_id, outcome.code), begin=reading
+        )
+        return self._hand_over(why, self._pause(earlier))
+
+    def _pause(self, earlier: int) -> float:
+        """Seconds before the next attempt, after so many that were no better."""
+        growth: int = min(4**earlier, LONGEST_RECOVERY)
+        return self._tools.settings.retry_seconds * growth
 
     def _hand_over(
         self, why: leases.Why = leases.SHUTDOWN, pause_seconds: float = 0.0

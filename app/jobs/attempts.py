@@ -1,5 +1,7 @@
 """The record of attempts: written in the transaction that claims a job or lets it go."""
 
+import itertools
+
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
@@ -34,3 +36,9 @@ def of_job(session: Session, job_id: str) -> list[Attempt]:
     """All attempts at the job, in order."""
     statement = select(Attempt).where(Attempt.job_id == job_id)
     return list(session.scalars(statement.order_by(Attempt.number)))
+
+
+def in_a_row(session: Session, job_id: str, code: str) -> int:
+    """How many attempts, counted from the last that has ended, ended for this reason."""
+    ended = [row.code for row in of_job(session, job_id) if row.ended_at is not None]
+    return len(list(itertools.takewhile(code.__eq__, reversed(ended))))

@@ -183,6 +183,23 @@ def test_a_storage_that_is_away_uses_up_no_attempts(desk, monkeypatch):
     assert (desk.job(job_id).status, desk.job(job_id).attempt) == ("succeeded", 1)
 
 
+def test_a_storage_that_stays_away_is_asked_less_and_less(desk, monkeypatch):
+    def away(*_):
+        raise GenericError("nobody there")
+
+    patient = desk.tools.settings.model_copy(update={"retry_seconds": 2.0})
+    desk.tools = replace(desk.tools, settings=patient)
+    monkeypatch.setattr(Storage, "get_file", away)
+    job_id = desk.submit()
+    asked_for = []
+    for _ in range(4):
+        desk.change(lambda session: session.execute(update(Job).values(not_before=None)))
+        desk.run("finish", job_id)
+        job = desk.job(job_id)
+        asked_for.append((job.not_before - job.queued_at).total_seconds())
+    assert asked_for == [2, 8, 32, 32]
+
+
 def test_last_words_are_fit_to_be_shown(desk):
     job_id = desk.run("mutter")
     desk.run("mutter", job_id)
