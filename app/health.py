@@ -1,8 +1,8 @@
 """Is the process alive, and can it reach what it needs?"""
 
+import asyncio
 import logging
 import threading
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, Literal
@@ -38,7 +38,7 @@ class Ready(BaseModel):
 class Question:
     """Asks one part whether it answers, in one thread at a time however many want to know.
 
-    A part that hangs thus holds up one thread, and no answer to anybody.
+    A part that hangs thus holds up one thread, made for it, and no answer to anybody.
     """
 
     def __init__(self, part: str, ask: Callable[[], None]) -> None:
@@ -76,18 +76,18 @@ class Readiness:
     def __init__(self, parts: Mapping[str, Callable[[], None]]) -> None:
         self._questions = {name: Question(name, ask) for name, ask in parts.items()}
 
-    def ask(self, seconds: float = ANSWER_SECONDS) -> dict[str, str]:
-        """Each part by name: "ok" or what is wrong; at the latest after so long."""
-        deadline = time.monotonic() + seconds
-        asked = {name: question.begin() for name, question in self._questions.items()}
-        return {name: _answer(future, deadline, seconds) for name, future in asked.items()}
+    async def ask(self, seconds: float = ANSWER_SECONDS) -> dict[str, str]:
+        """Each part by name: "ok" or what is wrong; at the latest after so long.
 
-
-def _answer(asked: "Future[str]", deadline: float, seconds: float) -> str:
-    try:
-        return asked.result(max(deadline - time.monotonic(), 0.0))
-    except TimeoutError:
-        return f"unreachable (no answer within {seconds:g} s)"
+        Waits in the event loop: this answer depends on no thread that others hold.
+        """
+        asked = {
+            name: asyncio.wrap_future(question.begin())
+            for name, question in self._questions.items()
+        }
+        await asyncio.wait(asked.values(), timeout=seconds)  # which cancels none: others ask too
+        silent = f"unreachable (no answer within {seconds:g} s)"
+        return {name: one.result() if one.done() else silent for name, one in asked.items()}
 
 
 def ask_database(engine: Engine) -> None:
@@ -109,9 +109,9 @@ async def healthz() -> Alive:
     responses={503: {"model": Ready, "description": "a part cannot be reached"}},
     summary="Can the service do its work?",
 )
-def readyz(request: Request) -> Any:
+async def readyz(request: Request) -> Any:
     """Asks the database, the broker and the storage."""
-    parts = request.app.state.readiness.ask()
+    parts = await request.app.state.readiness.ask()
     good = all(found == "ok" for found in parts.values())
     ready = Ready(status="ok" if good else "unavailable", **parts)
     return JSONResponse(ready.model_dump(), 200 if good else 503)

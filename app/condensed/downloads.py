@@ -3,9 +3,10 @@
 import logging
 import re
 import zipfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import IO, Any, cast
 
+from anyio import to_thread
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 
@@ -80,7 +81,7 @@ def require_stored(paths: list[str], row: Condensed, storage: Storage) -> None:
 
 def _send(
     row: Condensed, path: str, storage: Storage, part: ByteRange | None
-) -> AsyncIterator[memoryview] | Iterator[bytes]:
+) -> AsyncIterator[memoryview]:
     try:
         return storage.send(object_key(row.id, path), part)
     except NotFound:
@@ -114,20 +115,20 @@ def _requested_part(request: Request, etag: str, size: int) -> ByteRange | None:
     return ByteRange(int(first), stop) if int(first) < max(stop, 1) or int(first) >= size else None
 
 
-def zip_stream(row: Condensed, storage: Storage) -> Iterator[bytes]:
-    """The bundle as a zip with stored members, made while it is sent."""
-    return _zip(((file["path"], object_key(row.id, file["path"])) for file in row.files), storage)
+async def zip_stream(row: Condensed, storage: Storage) -> AsyncIterator[bytes]:
+    """The bundle as a zip with stored members, made while it is sent.
 
-
-def _zip(members: Iterator[tuple[str, str]], storage: Storage) -> Iterator[bytes]:
+    A thread is entered for each piece, for its checksum, and never waits in there for a storage or
+    a receiver.
+    """
     sink = _Sink()
     with zipfile.ZipFile(cast("IO[bytes]", sink), "w", zipfile.ZIP_STORED) as archive:
-        for path, key in members:
-            info = zipfile.ZipInfo(path, (1980, 1, 1, 0, 0, 0))
+        for file in row.files:
+            info = zipfile.ZipInfo(file["path"], (1980, 1, 1, 0, 0, 0))
             info.external_attr = 0o644 << 16
             with archive.open(info, "w", force_zip64=True) as member:
-                for chunk in storage.read(key):
-                    member.write(chunk)
+                async for piece in await storage.begin(object_key(row.id, file["path"])):
+                    await to_thread.run_sync(member.write, piece, limiter=storage.threads)
                     yield sink.take()
             yield sink.take()
     yield sink.take()

@@ -32,7 +32,8 @@ KEY = "key_id"
 UPLOADS = 2
 """Uploads that are read and checked at once, each for minutes: others must not want for threads."""
 FETCHES = 16
-"""Requests that ask the storage at once. One that hangs holds as many threads, of forty in all."""
+"""Requests that ask the storage at once. One that hangs holds as many threads, besides the forty of
+all others; what is sent then has its own, see ``app.kit.storage``."""
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ threads; to read from the disk without a thread would have all other requests wa
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from functools import partial
 from io import FileIO
 from pathlib import Path
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 
 CACHED_BYTES = 1 << 19
 """Of a piece that is in memory: it fits into the processor's cache on its way to the socket."""
@@ -20,25 +21,36 @@ NOWAIT = getattr(os, "RWF_NOWAIT", None)
 """Read only what is there already; Linux has it, and where it lacks everything goes by threads."""
 
 
-def open_file(path: Path, start: int = 0, stop: int | None = None) -> AsyncIterator[memoryview]:
+def open_file(
+    path: Path, threads: CapacityLimiter, start: int = 0, stop: int | None = None
+) -> AsyncIterator[memoryview]:
     """Bytes ``start`` to ``stop`` of the file, the last excluded, in pieces; by default all.
+
+    Args:
+        path: of the file.
+        threads: how many may read from the disk at once.
+        start: the first byte.
+        stop: the byte after the last.
 
     Raises:
         FileNotFoundError: at once, not with the first piece.
     """
     file = path.open("rb", buffering=0)
-    return _pieces(file, start, os.fstat(file.fileno()).st_size if stop is None else stop)
+    end = os.fstat(file.fileno()).st_size if stop is None else stop
+    return _pieces(file, threads, start, end)
 
 
-async def _pieces(file: FileIO, at: int, stop: int) -> AsyncIterator[memoryview]:
+async def _pieces(
+    file: FileIO, threads: CapacityLimiter, at: int, stop: int
+) -> AsyncIterator[memoryview]:
     with file:
         while at < stop:
             piece = _cached(file.fileno(), at, min(stop - at, CACHED_BYTES))
             if piece:
                 await asyncio.sleep(0)  # others take their turns, however fast the receiver is
             else:
-                wanted = min(stop - at, DISK_BYTES)
-                piece = memoryview(await to_thread.run_sync(os.pread, file.fileno(), wanted, at))
+                read = partial(os.pread, file.fileno(), min(stop - at, DISK_BYTES), at)
+                piece = memoryview(await to_thread.run_sync(read, limiter=threads))
             if not piece:  # the file has become shorter; the server tells that too little was sent
                 return
             at += len(piece)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import obstore
+from anyio import CapacityLimiter, to_thread
 from obstore.exceptions import BaseError as StorageError
 from obstore.exceptions import NotFoundError
 from obstore.store import LocalStore, S3Store
@@ -20,7 +21,7 @@ from app.settings import Settings
 from dcpi_core.spec.errors import NotFound
 
 if TYPE_CHECKING:
-    from obstore import GetOptions
+    from obstore import GetOptions, GetResult
     from obstore.store import S3Config
 
 __all__ = ["ByteRange", "Storage", "StorageError", "open_storage"]
@@ -28,6 +29,9 @@ __all__ = ["ByteRange", "Storage", "StorageError", "open_storage"]
 logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 1 << 20
+BODIES = 16
+"""Threads that at once read local files or make archives, for answers that are being sent. They are
+besides those of all other requests: a disk that hangs holds up no more than these."""
 CONNECT_TIME = timedelta(seconds=5)
 SILENCE_TIME = timedelta(seconds=30)
 """A storage that says nothing for so long is given up."""
@@ -55,6 +59,7 @@ class Storage:
     def __init__(self, store: LocalStore | S3Store, directory: Path | None = None) -> None:
         self._store = store
         self._directory = directory
+        self.threads = CapacityLimiter(BODIES)
 
     def put_file(self, key: str, path: Path) -> None:
         """Store a file; readers see the old object or the whole new one."""
@@ -73,22 +78,33 @@ class Storage:
         """The object's bytes, or a part of them, in pieces; raises NotFound at once."""
         if self._directory is not None:
             return _read_file(self._directory / key, part, key)
-        options: GetOptions = {"range": (part.start, part.stop)} if part else {}
-        try:
-            found = obstore.get(self._store, key, options=options)
-        except (NotFoundError, FileNotFoundError):
-            raise _missing(key) from None
+        found = self._get(key, part)
         return (bytes(chunk) for chunk in found.stream(min_chunk_size=CHUNK_BYTES))
 
-    def send(
-        self, key: str, part: ByteRange | None = None
-    ) -> AsyncIterator[memoryview] | Iterator[bytes]:
-        """As ``read``, for a streamed answer: local files go without a thread where they can."""
+    def send(self, key: str, part: ByteRange | None = None) -> AsyncIterator[memoryview]:
+        """As ``read``, for a streamed answer: no thread waits for pieces that come from S3."""
         if self._directory is None:
-            return self.read(key, part)
+            return _received(self._get(key, part))
+        bounds = (part.start, part.stop) if part else ()
         try:
-            return open_file(self._directory / key, *((part.start, part.stop) if part else ()))
+            return open_file(self._directory / key, self.threads, *bounds)
         except FileNotFoundError:
+            raise _missing(key) from None
+
+    async def begin(self, key: str) -> AsyncIterator[memoryview]:
+        """As ``send``, in the midst of an answer: no thread waits for S3 to begin either."""
+        if self._directory is not None:
+            return await to_thread.run_sync(self.send, key, limiter=self.threads)
+        try:
+            return _received(await obstore.get_async(self._store, key))
+        except (NotFoundError, FileNotFoundError):
+            raise _missing(key) from None
+
+    def _get(self, key: str, part: ByteRange | None) -> "GetResult":
+        options: GetOptions = {"range": (part.start, part.stop)} if part else {}
+        try:
+            return obstore.get(self._store, key, options=options)
+        except (NotFoundError, FileNotFoundError):
             raise _missing(key) from None
 
     def size(self, key: str) -> int:
@@ -121,6 +137,11 @@ class Storage:
     def check(self) -> None:
         """Raise whatever the storage raises when it cannot be reached."""
         next(iter(obstore.list(self._store, "ready", chunk_size=1)), None)
+
+
+async def _received(found: "GetResult") -> AsyncIterator[memoryview]:
+    async for chunk in found.stream(min_chunk_size=CHUNK_BYTES):
+        yield memoryview(chunk)
 
 
 def _read_file(path: Path, part: ByteRange | None, key: str) -> Iterator[bytes]:

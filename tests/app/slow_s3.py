@@ -48,6 +48,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def do_GET(self) -> None:
+        self.close_connection = True
         self.do_HEAD()
         for number in range(self.server.pieces):
             if number == self.server.silent_after:

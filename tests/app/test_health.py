@@ -1,5 +1,6 @@
 """The API without the servers it needs: it starts, it serves what it can, and it says so."""
 
+import asyncio
 import socket
 import threading
 import time
@@ -11,16 +12,21 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.access import tokens
-from app.health import Readiness
+from app.condensed.registration import object_key
+from app.health import ANSWER_SECONDS, Readiness
 from app.kit.app_state import SEATS
 from app.kit.db import unit_of_work
+from app.kit.storage import BODIES
 from app.main import create_app
 from app.migrate import upgrade
 from app.settings import Settings
 from dcpi_core.spec.errors import NotFound
 from tests.app.conftest import FOUR_WORDS, result, serving
+from tests.app.slow_s3 import slow_s3
 
 NOBODY = "http://127.0.0.1:1"
+MANY = 45
+"""More than the threads that all requests share."""
 
 
 @pytest.fixture
@@ -68,15 +74,21 @@ def test_without_broker_and_storage_it_starts_reads_and_says_so(tmp_path, silent
 def test_what_needs_the_storage_says_that_it_is_away(tmp_path):
     with started(tmp_path, NOBODY) as client:
         state = client.app.state.dcpi
-        job_id = client.post("/v1/jobs", json=FOUR_WORDS).json()["id"]
-        file = {"path": "report.json", "bytes": 1, "sha256": "0" * 64, "media_type": "text/plain"}
-        with unit_of_work(state.sessions) as session:
-            session.add(result(job_id, files=[file]))
-        condensed_id = "cds_" + job_id.removeprefix("job_")
+        condensed_id = with_a_report(client, state).id
         response = client.get(f"/v1/condensed/{condensed_id}/files/report.json")
         assert (response.status_code, response.json()["code"]) == (503, "storage_unreachable")
         assert int(response.headers["retry-after"]) > 0
         assert client.get(f"/v1/condensed/{condensed_id}").status_code == 200
+
+
+def with_a_report(client, state):
+    """The row of a condensed set that has one file, of which nothing is stored."""
+    job_id = client.post("/v1/jobs", json=FOUR_WORDS).json()["id"]
+    file = {"path": "report.json", "bytes": 1, "sha256": "0" * 64, "media_type": "text/plain"}
+    row = result(job_id, files=[file])
+    with unit_of_work(state.sessions) as session:
+        session.add(row)
+    return row
 
 
 class Hanging:
@@ -100,15 +112,10 @@ def test_while_the_storage_hangs_the_database_is_free(settings, path):
     state = application.state.dcpi = replace(application.state.dcpi, storage=storage)
     many = SEATS + 1
     with serving(application) as client, ThreadPoolExecutor(many) as users:
-        job_id = client.post("/v1/jobs", json=FOUR_WORDS).json()["id"]
-        file = {"path": "report.json", "bytes": 1, "sha256": "0" * 64, "media_type": "text/plain"}
-        row = result(job_id, files=[file])
-        url = f"/v1/condensed/{row.id}/{path}"
-        with unit_of_work(state.sessions) as session:
-            session.add(row)
-        ask = partial(client.get, url)
+        row = with_a_report(client, state)
+        ask = partial(client.get, f"/v1/condensed/{row.id}/{path}")
         if path == "retry":
-            ask = partial(client.post, f"/v1/jobs/{job_id}/retry")
+            ask = partial(client.post, f"/v1/jobs/{row.job_id}/retry")
         hanging = [users.submit(ask) for _ in range(many)]
         try:
             assert all(storage.asked.acquire(timeout=10) for _ in range(many))
@@ -117,6 +124,48 @@ def test_while_the_storage_hangs_the_database_is_free(settings, path):
             storage.go_on.set()
         for asked in hanging:
             assert asked.result().status_code in (404, 409)
+
+
+def hung_s3(server, settings, _):
+    its = Settings(home=settings.home, broker_url=settings.broker_url, **server.settings)
+    return its, server.silent, server.go_on
+
+
+def hung_disk(_, settings, monkeypatch):
+    reading, go_on = threading.Semaphore(0), threading.Event()
+
+    def hang(*_):
+        reading.release()
+        go_on.wait(60)
+        return b""
+
+    monkeypatch.setattr("app.kit.local_files.NOWAIT", None)
+    monkeypatch.setattr("app.kit.local_files.os.pread", hang)
+    return settings, reading, go_on
+
+
+@pytest.mark.parametrize("path", ["files/report.json", "archive"])
+@pytest.mark.parametrize(("hung", "hanging"), [(hung_s3, MANY), (hung_disk, BODIES)])
+def test_answers_that_hang_midway_hold_up_no_others(settings, monkeypatch, hung, hanging, path):
+    with slow_s3(pieces=2, silent_after=1) as server, ThreadPoolExecutor(MANY + 2) as users:
+        settings, hangs, go_on = hung(server, settings, monkeypatch)
+        upgrade(settings.resolved_database_url)
+        application = create_app(settings)
+        state = application.state.dcpi
+        with serving(application) as client:
+            row = with_a_report(client, state)
+            if hung is hung_disk:
+                (settings.home / "in").write_bytes(b"x")
+                state.storage.put_file(object_key(row.id, "report.json"), settings.home / "in")
+            for _ in range(MANY):
+                users.submit(client.get, f"/v1/condensed/{row.id}/{path}")
+            try:
+                assert all(hangs.acquire(timeout=10) for _ in range(hanging))
+                ready = users.submit(client.get, "/readyz")
+                assert users.submit(client.get, "/v1/jobs").result(5).status_code == 200
+                assert ready.result(ANSWER_SECONDS + 2).json()["sql"] == "ok"
+            finally:
+                go_on.set()
 
 
 @pytest.mark.parametrize("auth", ["off", "on"])
@@ -143,14 +192,14 @@ def test_a_part_that_hangs_is_asked_once_however_many_want_to_know():
 
     ready = Readiness({"storage": hang, "sql": lambda: None})
     for _ in range(3):
-        found = ready.ask(seconds=0.1)
+        found = asyncio.run(ready.ask(seconds=0.1))
         assert found == {"storage": "unreachable (no answer within 0.1 s)", "sql": "ok"}
     assert len(asked) == 1
     go_on.set()
-    assert ready.ask(seconds=5)["storage"] == "ok"
+    assert asyncio.run(ready.ask(seconds=5))["storage"] == "ok"
 
 
 def test_parts_are_asked_at_the_same_time():
     together = threading.Barrier(2)
     ready = Readiness({"broker": lambda: together.wait(5), "storage": lambda: together.wait(5)})
-    assert ready.ask(seconds=5) == {"broker": "ok", "storage": "ok"}
+    assert asyncio.run(ready.ask(seconds=5)) == {"broker": "ok", "storage": "ok"}

@@ -5,6 +5,7 @@ import time
 from datetime import timedelta
 
 import pytest
+from anyio import CapacityLimiter
 
 from app.kit.local_files import CACHED_BYTES, open_file
 from app.kit.storage import ByteRange, StorageError, open_storage
@@ -33,9 +34,12 @@ def test_what_goes_in_comes_out(storage, tmp_path):
 
 async def gathered(pieces) -> bytes:
     """What an answer would send of these pieces."""
-    if not hasattr(pieces, "__aiter__"):
-        return b"".join(pieces)
     return b"".join([bytes(piece) async for piece in pieces])
+
+
+def opened(path, start=0, stop=None):
+    """As ``open_file``, with two threads."""
+    return open_file(path, CapacityLimiter(2), start, stop)
 
 
 @pytest.mark.parametrize("part", [None, (0, 1), (5, 600_001), (262_144, 524_288)])
@@ -55,6 +59,19 @@ def test_an_empty_object_is_sent_and_a_missing_one_is_not_found(storage, tmp_pat
         storage.send("nothing", ByteRange(0, 1))
 
 
+def test_an_object_is_begun_in_the_midst_of_an_answer(storage, tmp_path):
+    content = random.Random(0).randbytes(3_000_000)
+    (tmp_path / "in").write_bytes(content)
+    storage.put_file("begun", tmp_path / "in")
+
+    async def begun(key: str) -> bytes:
+        return await gathered(await storage.begin(key))
+
+    assert asyncio.run(begun("begun")) == content
+    with pytest.raises(NotFound):
+        asyncio.run(begun("nothing"))
+
+
 def refuses(*_):
     raise BlockingIOError  # nothing of it is in memory
 
@@ -71,12 +88,12 @@ def test_what_is_not_in_memory_is_read_all_the_same(tmp_path, monkeypatch, name,
     content = random.Random(0).randbytes(3000)
     (tmp_path / "file").write_bytes(content)
     monkeypatch.setattr(f"app.kit.local_files.{name}", found)
-    assert asyncio.run(gathered(open_file(tmp_path / "file", 1, 2999))) == content[1:2999]
+    assert asyncio.run(gathered(opened(tmp_path / "file", 1, 2999))) == content[1:2999]
 
 
 def test_a_file_that_becomes_shorter_ends_the_answer(tmp_path):
     (tmp_path / "file").write_bytes(b"short")
-    assert asyncio.run(gathered(open_file(tmp_path / "file", 0, 10))) == b"short"
+    assert asyncio.run(gathered(opened(tmp_path / "file", 0, 10))) == b"short"
 
 
 def test_a_large_file_leaves_others_their_turns(tmp_path):
@@ -92,7 +109,7 @@ def test_a_large_file_leaves_others_their_turns(tmp_path):
                 await asyncio.sleep(0)
 
         task = asyncio.create_task(other())
-        await gathered(open_file(tmp_path / "file", 0, CACHED_BYTES * 8))
+        await gathered(opened(tmp_path / "file", 0, CACHED_BYTES * 8))
         over.set()
         await task
         return count
