@@ -24,7 +24,7 @@ LOCAL = Caller(DEFAULT_TENANT, frozenset(scopes.Scope))
 
 
 class Gate:
-    """Admits a request as its tenant's, or answers 401, 403 or 429.
+    """Admits a request as its tenant's, or answers 401, 403, 429, or 503 without a database.
 
     Args:
         app: what is behind the gate.
@@ -50,6 +50,9 @@ class Gate:
         except DcpiError as error:
             response = problems.of_ours(request, error)
             await response(scope, receive, _announcing(allowance, send))
+            return
+        except tuple(problems.UNREACHABLE) as error:  # the handlers of errors are behind the gate
+            await problems.of_absence(request, error)(scope, receive, send)
             return
         scope.setdefault("state", {}).update({TENANT: caller.tenant_id, KEY: caller.key_id})
         await self._app(scope, receive, _announcing(allowance, send))

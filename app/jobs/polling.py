@@ -1,14 +1,14 @@
 """Looking at a job once, or until it has ended: for those to whom a stream is too much."""
 
-import asyncio
 import time
+from functools import partial
 
 from app.jobs import service
 from app.jobs.schemas import JobRead
 from app.jobs.states import TERMINAL
 from app.jobs.tail import Tail
+from app.kit import app_state
 from app.kit.app_state import AppState
-from app.kit.db import reading
 from app.kit.places import NoPlace
 
 LONGEST_SECONDS = 60
@@ -22,7 +22,8 @@ async def look(state: AppState, tail: Tail, job_id: str, wait_seconds: float) ->
     there is no place, the answer comes at once.
     """
     deadline = time.monotonic() + wait_seconds
-    job = await _look(state, job_id)
+    read = partial(service.get, job_id=job_id)
+    job = await app_state.look(state, read)
     if job.status in TERMINAL or wait_seconds == 0:
         return job
     try:
@@ -31,14 +32,4 @@ async def look(state: AppState, tail: Tail, job_id: str, wait_seconds: float) ->
                 await watch.change(left)
     except NoPlace:
         return job
-    return await _look(state, job_id)
-
-
-async def _look(state: AppState, job_id: str) -> JobRead:
-    async with state.seats:
-        return await asyncio.to_thread(_read, state, job_id)
-
-
-def _read(state: AppState, job_id: str) -> JobRead:
-    with reading(state.sessions) as session:
-        return service.get(session, job_id)
+    return await app_state.look(state, read)

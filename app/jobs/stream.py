@@ -1,12 +1,13 @@
 """A job's events as server-sent events, resumable from the last one seen."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from sqlalchemy.orm import Session
 from starlette.types import Receive, Scope, Send
 
 from app.jobs import repository
@@ -14,8 +15,7 @@ from app.jobs.events import events_after
 from app.jobs.schemas import read_job
 from app.jobs.service import has_ended
 from app.jobs.tail import Numbered, Tail, Watch, format_event
-from app.kit.app_state import KEY, AppState
-from app.kit.db import reading
+from app.kit.app_state import KEY, AppState, look
 from app.kit.places import RETRY_AFTER_SECONDS, NoPlace
 from app.kit.problems import answer, of_ours
 from dcpi_core.spec.errors import NotFound, QuotaExceeded
@@ -74,7 +74,7 @@ async def stream(state: AppState, job_id: str, after: int, watch: Watch) -> Asyn
     Whenever the watch changes without an event there is an empty one, for who looks at the stream.
     """
     deadline = time.monotonic() + LIFETIME_SECONDS
-    found, ending = await asyncio.to_thread(_look, state, job_id, after)
+    found, ending = await look(state, partial(_look, job_id=job_id, after=after))
     while time.monotonic() < deadline and not watch.gone:
         for number, event in found:
             after = number
@@ -95,7 +95,7 @@ async def _newer(
     if known is not None:
         return known, None
     try:
-        found, ending = await asyncio.to_thread(_look, state, job_id, after)
+        found, ending = await look(state, partial(_look, job_id=job_id, after=after))
     except NotFound:  # deleted
         watch.gone = True
         return [], None
@@ -104,14 +104,13 @@ async def _newer(
     return found, ending
 
 
-def _look(state: AppState, job_id: str, after: int) -> tuple[list[Numbered], bytes | None]:
+def _look(session: Session, job_id: str, after: int) -> tuple[list[Numbered], bytes | None]:
     """Events after this number, and the closing event if they are all and the job is over."""
-    with reading(state.sessions) as session:
-        job = repository.get(session, job_id)
-        rows = events_after(session, job_id, after, BATCH)
-        found = [(row.seq, format_event(row)) for row in rows]
-        if not has_ended(job) or len(rows) == BATCH:
-            return found, None
-        last = rows[-1].seq if rows else after
-        shown = read_job(job).model_dump_json()
-        return found, format_sse_event(data_str=shown, event="end", id=str(last))
+    job = repository.get(session, job_id)
+    rows = events_after(session, job_id, after, BATCH)
+    found = [(row.seq, format_event(row)) for row in rows]
+    if not has_ended(job) or len(rows) == BATCH:
+        return found, None
+    last = rows[-1].seq if rows else after
+    shown = read_job(job).model_dump_json()
+    return found, format_sse_event(data_str=shown, event="end", id=str(last))

@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
 from starlette.exceptions import HTTPException
 
 from app.kit.headers import SECURITY
@@ -89,8 +90,13 @@ CODES = {
 EVERYWHERE = (400, 401, 403, 429, 500, 503)
 """Any operation may answer with these."""
 
-UNREACHABLE = {OperationalError: "database", StorageError: "storage"}
-"""What drivers raise when their server is away; what is not there is told apart before."""
+UNREACHABLE: dict[type[Exception], str] = {
+    OperationalError: "database",
+    NoConnection: "database",
+    StorageError: "storage",
+}
+"""What drivers raise when their server is away, and the pool when none of its connections came
+free; what is not there is told apart before."""
 AWAY_SECONDS = 5
 """After which it is worth asking again."""
 
@@ -244,6 +250,11 @@ async def _of_framework(request: Request, error: HTTPException) -> JSONResponse:
 
 
 async def _of_absence(request: Request, error: Exception) -> JSONResponse:
+    return of_absence(request, error)
+
+
+def of_absence(request: Request, error: Exception) -> JSONResponse:
+    """One of ``UNREACHABLE`` as a response."""
     part = next(name for kind, name in UNREACHABLE.items() if isinstance(error, kind))
     reason = (str(error).splitlines() or [""])[0]  # drivers go on for pages
     logger.error("%s cannot be reached: %s: %s", part, type(error).__name__, reason)
@@ -261,8 +272,6 @@ def _allowed(request: Request) -> str:
 
 
 async def _of_bug(request: Request, error: Exception) -> JSONResponse:
-    if isinstance(error, tuple(UNREACHABLE)):  # raised by the gate, outside of the other handlers
-        return await _of_absence(request, error)
     logger.error("unhandled error", exc_info=error)
     detail = "an unexpected error; it has been logged under this request id"
     return answer(request, 500, DcpiError.code, detail)

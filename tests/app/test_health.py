@@ -1,6 +1,7 @@
 """The API without the servers it needs: it starts, it serves what it can, and it says so."""
 
 import asyncio
+import contextlib
 import socket
 import threading
 import time
@@ -10,12 +11,15 @@ from functools import partial
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import SecretStr
+from sqlalchemy.exc import TimeoutError as NoConnection
 
 from app.access import tokens
 from app.condensed.registration import object_key
 from app.health import ANSWER_SECONDS, Readiness
 from app.kit.app_state import SEATS
 from app.kit.db import unit_of_work
+from app.kit.exposition import render
 from app.kit.storage import BODIES
 from app.main import create_app
 from app.migrate import upgrade
@@ -175,12 +179,34 @@ def test_without_a_database_it_says_that_it_is_away(auth):
         auth=auth,
         key_secret="s" * 32,
     )
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+    with TestClient(create_app(settings)) as client:  # where an error that goes on is raised
         key = tokens.mint("key_" + "0" * 26)
         response = client.get("/v1/jobs", headers={"Authorization": f"Bearer {key}"})
         assert (response.status_code, response.json()["code"]) == (503, "database_unreachable")
         assert int(response.headers["retry-after"]) > 0
         assert client.get("/readyz").json()["sql"].startswith("unreachable")
+        counted = render(client.app.state.dcpi.requests.metrics())
+        assert 'status="503"} 1' in counted
+        assert 'status="500"' not in counted
+
+
+@pytest.mark.parametrize("auth", ["off", "on"])
+def test_without_a_free_connection_it_says_so_too(settings, auth):
+    settings = settings.model_copy(update={"auth": auth, "key_secret": SecretStr("s" * 32)})
+    upgrade(settings.resolved_database_url)
+    application = create_app(settings)
+    pool = application.state.dcpi.engine.pool
+    pool._timeout = 0.01
+    taken = []
+    with serving(application) as client:
+        with contextlib.suppress(NoConnection):
+            while True:
+                taken.append(pool.connect())
+        key = tokens.mint("key_" + "0" * 26)
+        response = client.get("/v1/jobs", headers={"Authorization": f"Bearer {key}"})
+        assert (response.status_code, response.json()["code"]) == (503, "database_unreachable")
+        for connection in taken:
+            connection.close()
 
 
 def test_a_part_that_hangs_is_asked_once_however_many_want_to_know():

@@ -1,4 +1,7 @@
+import asyncio
 import json
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 
@@ -7,7 +10,10 @@ from fastapi.testclient import TestClient
 from sqlalchemy import update
 
 from app.jobs import leases
-from app.jobs.events import LOG, append_event
+from app.jobs.events import LOG, append_event, events_after
+from app.jobs.stream import stream
+from app.jobs.tail import Watch
+from app.kit.app_state import SEATS
 from app.kit.clock import now
 from app.kit.db import unit_of_work
 from app.main import create_app
@@ -253,3 +259,27 @@ def test_ids_that_do_not_exist_are_not_found(client):
         assert (response.status_code, response.json()["code"]) == (404, "not_found")
     assert client.post(f"/v1/jobs/{missing}/cancel").status_code == 404
     assert client.get("/v1/jobs/anything-else").status_code == 422
+
+
+def test_streams_that_begin_together_take_seats(state, job_id, monkeypatch):
+    lock, inside, most = threading.Lock(), 0, 0
+
+    def slow(*arguments):
+        nonlocal inside, most
+        with lock:
+            inside += 1
+            most = max(most, inside)
+        time.sleep(0.1)
+        with lock:
+            inside -= 1
+        return events_after(*arguments)
+
+    async def together() -> None:
+        streams = [stream(state, job_id, 0, Watch()) for _ in range(3 * SEATS)]
+        await asyncio.gather(*(anext(one) for one in streams))
+        for one in streams:
+            await one.aclose()
+
+    monkeypatch.setattr("app.jobs.stream.events_after", slow)
+    asyncio.run(together())
+    assert most == SEATS
