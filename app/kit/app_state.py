@@ -123,7 +123,7 @@ async def _seated(
 
 
 async def fetch(state: AppState, ask: Callable[[Storage], Result]) -> Result:
-    """Ask the storage, in a thread, without a seat: a storage that hangs holds up no others."""
+    """Ask the storage, in a thread, without a seat: one that hangs holds up only who asks it."""
     return await to_thread.run_sync(ask, state.storage, limiter=state.fetches)
 
 
