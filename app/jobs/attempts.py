@@ -5,6 +5,7 @@ import itertools
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from app.jobs import device_time
 from app.kit.clock import now
 from app.models import Attempt, Job
 
@@ -27,9 +28,16 @@ def begin(session: Session, job_id: str, worker: str) -> None:
 def end(
     session: Session, job_id: str, outcome: str, code: str | None = None, detail: str | None = None
 ) -> None:
-    """The job was left in the state ``outcome``; nothing happens if nobody was at work on it."""
+    """The job was left in the state ``outcome``; nothing happens if nobody was at work on it.
+
+    What it took of the tenant's device time is written down with it.
+    """
+    moment = now()
     going_on = update(Attempt).where(Attempt.job_id == job_id, Attempt.ended_at.is_(None))
-    session.execute(going_on.values(ended_at=now(), outcome=outcome, code=code, detail=detail))
+    ended = going_on.values(ended_at=moment, outcome=outcome, code=code, detail=detail)
+    for since in session.scalars(ended.returning(Attempt.started_at)).all():
+        tenant_id = session.scalars(select(Job.tenant_id).where(Job.id == job_id)).one()
+        device_time.spend(session, tenant_id, since, moment)
 
 
 def of_job(session: Session, job_id: str) -> list[Attempt]:

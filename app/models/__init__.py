@@ -4,6 +4,7 @@ from app.models.attempt import Attempt
 from app.models.base import Base
 from app.models.condensed import Condensed
 from app.models.dataset import Dataset
+from app.models.device_time import DeviceTime
 from app.models.erasure import Erasure
 from app.models.job import Job, JobEvent
 from app.models.outbox import IdempotencyKey, OutboxMessage
@@ -18,6 +19,7 @@ __all__ = [
     "Base",
     "Condensed",
     "Dataset",
+    "DeviceTime",
     "Erasure",
     "IdempotencyKey",
     "Job",

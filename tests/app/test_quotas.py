@@ -7,17 +7,17 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import event, update
 
 from app.access import quotas
-from app.jobs import leases, usage
-from app.jobs.events import STATUS, append_event
+from app.jobs import attempts, device_time, leases, usage
+from app.jobs.device_time import month_of
 from app.kit import outbox
 from app.kit.clock import now
 from app.kit.db import build_engine, build_sessions, unit_of_work
 from app.kit.tenancy import bound
 from app.migrate import upgrade
-from app.models import DEFAULT_TENANT, Job, JobEvent, Tenant
+from app.models import DEFAULT_TENANT, Job, Tenant
 from dcpi_core.spec.errors import QuotaExceeded
 from tests.app.conftest import FOUR_WORDS, queued, upload
 from tests.app.test_datasets import archive
@@ -106,11 +106,10 @@ def test_an_upload_that_does_not_fit_leaves_no_file(client, state):
 
 
 def test_device_time_is_a_matter_of_the_month(client, state, job_id, monkeypatch):
+    monkeypatch.setattr(attempts, "now", lambda: BEGIN + timedelta(days=30))
     monkeypatch.setattr(usage, "now", lambda: BEGIN + timedelta(days=30, seconds=30))
     with unit_of_work(state.sessions) as session:
         assert leases.claim(session, job_id, "worker", 60)
-        since = update(JobEvent).where(JobEvent.seq == 2)
-        session.execute(since.values(created_at=BEGIN + timedelta(days=30)))
     limit(state, max_device_seconds=31)
     assert post(client).status_code == 202
     limit(state, max_device_seconds=30)
@@ -120,34 +119,75 @@ def test_device_time_is_a_matter_of_the_month(client, state, job_id, monkeypatch
     assert int(refused.headers["Retry-After"]) == 24 * 3600 - 30  # March has 31 days
 
 
-@pytest.mark.parametrize(
-    ("history", "seconds"),
-    [
-        ([(0, "queued")], 0),
-        ([(0, "queued"), (10, "running"), (25, "succeeded")], 15),
-        ([(0, "queued"), (10, "running")], 90),  # still at it
-        ([(0, "queued"), (10, "running"), (20, "queued"), (50, "running"), (55, "failed")], 15),
-        ([(0, "queued"), (10, "running"), (20, "cancelling"), (23, "cancelled")], 13),
-        ([(-50, "queued"), (-40, "running"), (20, "succeeded")], 20),  # since last month
-        ([(-50, "queued"), (-40, "running"), (-20, "crashed")], 0),
-    ],
-)
-def test_device_seconds_of_a_history(state, history, seconds):
-    with unit_of_work(bound(state.sessions, DEFAULT_TENANT)) as session:
-        session.add(queued("job_1"))
-        session.flush()
-        for _, status in history:
-            append_event(session, "job_1", STATUS, {"status": status})
-            append_event(session, "job_1", "log", {"line": "between"})
-        session.flush()
-        rows = session.scalars(select(JobEvent).order_by(JobEvent.seq)).all()
-        for number, row in enumerate(rows):
-            row.created_at = BEGIN + timedelta(seconds=history[number // 2][0])
-        session.flush()
-        until = BEGIN + timedelta(seconds=100)
-        assert usage.device_seconds(session, BEGIN, until) == seconds
-    with unit_of_work(bound(state.sessions, "tnt_nobody")) as session:
-        assert usage.device_seconds(session, BEGIN, until) == 0
+def test_deleting_a_job_gives_no_device_time_back(client, state, job_id, monkeypatch):
+    limit(state, max_device_seconds=100)
+    month, _ = month_of(now())
+    with unit_of_work(state.sessions) as session:
+        monkeypatch.setattr(attempts, "now", lambda: month)
+        lease = leases.claim(session, job_id, "worker", 60)
+        monkeypatch.setattr(attempts, "now", lambda: month + timedelta(seconds=500))
+        assert leases.fail(session, lease, "x", "y")
+    assert post(client).status_code == 429
+    assert client.delete(f"/v1/jobs/{job_id}").status_code == 204
+    refused = post(client)
+    assert refused.status_code == 429
+    assert "this would make 501" in refused.json()["detail"]
+
+
+def test_what_is_asked_of_a_limited_tenant_does_not_grow_with_its_month(client, state):
+    """Neither the events of its jobs nor its attempts are read for a submission."""
+    limit(state, max_device_seconds=100)
+    asked = []
+    event.listen(state.engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    assert post(client).status_code == 202
+    read = [statement for statement in asked if statement.startswith("SELECT")]
+    assert any("device_time" in statement for statement in read)
+    assert not any("job_events" in statement for statement in read)
+
+
+HISTORIES = [
+    ([], 0),
+    ([(10, 25)], 15),
+    ([(10, None)], 90),  # still at it
+    ([(10, 20), (50, 55)], 15),
+    ([(-40, 20)], 20),  # since last month
+    ([(-40, -20)], 0),
+    ([(-40, -20), (0, 5.5), (95, None)], 10.5),
+]
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_device_time_of_attempts(database, tmp_path, request, monkeypatch):
+    """From when until when workers held a job: a tenant for each history."""
+    if database == "sqlite":
+        url = f"sqlite:///{tmp_path / 'time.db'}"
+    else:
+        url = request.getfixturevalue("postgres_url")()
+    upgrade(url)
+    engine = build_engine(url)
+    sessions = build_sessions(engine)
+    for number, (history, seconds) in enumerate(HISTORIES):
+        tenant_id = f"tnt_{number}"
+        with unit_of_work(sessions) as session:
+            session.add(Tenant(id=tenant_id, name=tenant_id, created_at=now()))
+        with unit_of_work(bound(sessions, tenant_id)) as session:
+            job = queued(f"job_{number}")
+            job.tenant_id = tenant_id
+            session.add(job)
+        for since, until in history:
+            with unit_of_work(sessions) as session:
+                monkeypatch.setattr(attempts, "now", partial(after, since))
+                lease = leases.claim(session, job.id, "worker", 60)
+                monkeypatch.setattr(attempts, "now", partial(after, until))
+                if until is not None:
+                    leases.hand_over(session, lease)
+        with unit_of_work(sessions) as session:
+            assert device_time.spent(session, tenant_id, after(100)) == seconds, history
+    engine.dispose()
+
+
+def after(seconds: float) -> datetime:
+    return BEGIN + timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +199,7 @@ def test_device_seconds_of_a_history(state, history, seconds):
     ],
 )
 def test_months(moment, begin, end):
-    found = usage.month_of(datetime(*moment, tzinfo=UTC))
+    found = month_of(datetime(*moment, tzinfo=UTC))
     assert found == (datetime(*begin, tzinfo=UTC), datetime(*end, tzinfo=UTC))
 
 

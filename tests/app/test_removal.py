@@ -18,6 +18,8 @@ from dcpi_core.spec.catalog import load_catalog
 from tests.app.conftest import FOUR_WORDS, result
 
 SECRET = "my own title"
+STAYING = {"tenants", "device_time"}
+"""Who owned things, and how much time they spent on them."""
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def rows(state) -> dict[str, int]:
         counts = {
             table.name: session.scalar(select(func.count()).select_from(table))
             for table in Tables.metadata.sorted_tables
-            if table.name != "tenants"  # they own things, and stay
+            if table.name not in STAYING
         }
     return {name: count for name, count in counts.items() if count}
 

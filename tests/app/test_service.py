@@ -1,21 +1,26 @@
 """The application around its domains: errors, health, documentation, migrations."""
 
 import re
+from datetime import timedelta
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from fastapi.testclient import TestClient
+from sqlalchemy import insert, select
 
 from app.jobs import repository
+from app.jobs.device_time import month_of
 from app.kit import problems
+from app.kit.clock import now
 from app.kit.db import build_engine
 from app.main import create_app
 from app.migrate import config_for, upgrade
-from app.models import DEFAULT_TENANT, Base
+from app.models import DEFAULT_TENANT, Attempt, Base, DeviceTime, Job
 from app.openapi import PATH, render
 from app.settings import Settings
 from dcpi_core.spec import errors
+from tests.app.conftest import queued
 
 
 def test_every_deliberate_error_has_a_status():
@@ -205,3 +210,33 @@ def test_what_was_there_before_tenants_belongs_to_the_default_one(database, tmp_
         if database == "sqlite":  # tables were copied while references were not followed
             assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
     engine.dispose()
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_device_time_of_this_month_is_filled_in_from_what_is_there(database, tmp_path, request):
+    if database == "sqlite":
+        url = f"sqlite:///{tmp_path / 'old.db'}"
+    else:
+        url = request.getfixturevalue("postgres_url")()
+    upgrade(url, "0007_fewer_indexes")
+    engine = build_engine(url)
+    month, _ = month_of(now())
+    times = [(-20, -10), (-5, 5), (10, 30), (40, None)]  # seconds of the month
+    with engine.begin() as connection:
+        connection.execute(insert(Job.__table__), columns_of(queued("job_1")))
+        for number, (since, until) in enumerate(times):
+            row = {"job_id": "job_1", "number": number, "worker": "host", "shrink": 0}
+            row["started_at"] = month + timedelta(seconds=since)
+            row["ended_at"] = None if until is None else month + timedelta(seconds=until)
+            connection.execute(insert(Attempt.__table__), row)
+    upgrade(url)
+    with engine.connect() as connection:
+        found = connection.execute(select(DeviceTime.__table__)).all()
+    engine.dispose()
+    assert found == [(DEFAULT_TENANT, month.date(), 25.0)]
+
+
+def columns_of(row: Base) -> dict:
+    """Of a new row, also those that a flush would fill in."""
+    columns = {"attempt": 0, "priority": 0, "shrink": 0, "last_event": 0, "cached": False}
+    return columns | {name: value for name, value in vars(row).items() if name[0] != "_"}

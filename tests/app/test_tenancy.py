@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import UniqueConstraint, func, select, update
+from sqlalchemy import PrimaryKeyConstraint, UniqueConstraint, func, select, update
 
 from app.kit.clock import now
 from app.kit.db import unit_of_work
@@ -222,7 +222,8 @@ def test_a_tenants_rows_are_found_by_an_index():
     owned = [table.__table__ for _, table in tables() if issubclass(table, Owned)]
     assert len(owned) >= 7
     for table in owned:
-        keys = [key for key in table.constraints if isinstance(key, UniqueConstraint)]
+        kinds = (UniqueConstraint, PrimaryKeyConstraint)
+        keys = [key for key in table.constraints if isinstance(key, kinds)]
         first = {next(iter(found.columns)).name for found in [*table.indexes, *keys]}
         assert "tenant_id" in first, table.name
 
