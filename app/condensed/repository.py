@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.selectable import ForUpdateParameter
 
 from app.jobs.repository import has_type
 from app.kit.pages import PageQuery
@@ -12,9 +13,9 @@ from app.models import Condensed, Verification
 from dcpi_core.spec.errors import NotFound
 
 
-def get(session: Session, condensed_id: str) -> Condensed:
-    """The condensed dataset with this id; raises NotFound."""
-    row = session.get(Condensed, condensed_id)
+def get(session: Session, condensed_id: str, *, lock: ForUpdateParameter = None) -> Condensed:
+    """The condensed dataset with this id, its row locked if wanted; raises NotFound."""
+    row = session.get(Condensed, condensed_id, with_for_update=lock)
     if row is None:
         raise NotFound(f"no condensed dataset {condensed_id!r}")
     return row

@@ -1,5 +1,7 @@
 """Queries about uploaded datasets."""
 
+from typing import Any
+
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
@@ -12,9 +14,14 @@ def find(session: Session, page: PageQuery) -> list[Dataset]:
     return list(session.scalars(page.select(select(Dataset), Dataset.id)))
 
 
-def by_id_or_name(session: Session, wanted: str) -> Dataset | None:
-    """The upload with this id or name."""
-    return session.scalar(select(Dataset).where(or_(Dataset.id == wanted, Dataset.name == wanted)))
+def by_id_or_name(
+    session: Session, wanted: str, *, lock: dict[str, Any] | None = None
+) -> Dataset | None:
+    """The upload with this id or name, its row locked if wanted: arguments of the lock."""
+    found = select(Dataset).where(or_(Dataset.id == wanted, Dataset.name == wanted))
+    if lock is not None:
+        found = found.with_for_update(**lock)
+    return session.scalar(found)
 
 
 def names(session: Session) -> list[str]:

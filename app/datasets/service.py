@@ -16,7 +16,7 @@ from app.datasets.inspection import UploadOptions, inspect
 from app.datasets.schemas import DatasetRead, read_published, read_upload
 from app.kit.app_state import AppState
 from app.kit.clock import now
-from app.kit.db import reading, unit_of_work
+from app.kit.db import KEPT, reading, unit_of_work
 from app.kit.idempotency import recall, remember
 from app.kit.ids import new_id
 from app.kit.pages import PageQuery
@@ -35,13 +35,15 @@ _ID = re.compile(r"ds_[0-9A-Z]{26}")
 def facts_of(session: Session, wanted: str) -> tuple[DatasetFacts, str | None]:
     """Facts about a dataset by name or id, and its id if it was uploaded.
 
+    An upload is not deleted before the session's commit.
+
     Raises:
         UnknownName: lists the datasets there are.
     """
     published = load_catalog().datasets
     if wanted in published:
         return published[wanted], None
-    row = repository.by_id_or_name(session, wanted)
+    row = repository.by_id_or_name(session, wanted, lock=KEPT)
     if row is None:
         known = [*published, *repository.names(session)]
         raise UnknownName.of("dataset", wanted, known, "/dataset")

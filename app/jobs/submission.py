@@ -22,6 +22,7 @@ from app.jobs.service import resolve_request
 from app.jobs.states import Status
 from app.kit import outbox
 from app.kit.clock import now
+from app.kit.db import KEPT
 from app.kit.idempotency import Answer, recall, remember
 from app.kit.ids import new_id
 from app.kit.rows import insert
@@ -69,7 +70,7 @@ def submit(
     job.dataset_id, job.tenant_id = dataset_id, tenant_of(session) or ""
     limited, ahead, twin_id = _ask(session, job)
     if twin_id is not None and request.cache == "reuse":
-        _finish(job, session.get(Condensed, twin_id))
+        _finish(job, session.get(Condensed, twin_id, with_for_update=KEPT))
     answer = read_job(job, None if job.cached else ahead, spec).model_dump(mode="json")
     # Before anything else is written: a twin of this request waits here for it to commit.
     known = remember(session, OPERATION, key, asked, answer)

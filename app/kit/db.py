@@ -38,6 +38,10 @@ IDLE_SECONDS = 2.0
 moment ago would only cost a request another round trip for each of its transactions."""
 _RETURNED = "dcpi_returned"
 
+KEPT: dict[str, Any] = {"read": True, "key_share": True}
+"""``with_for_update`` of a row that what is written next refers to: until the commit it can be
+changed, not deleted, and whoever is to delete it waits. SQLite lets only one write at a time."""
+
 READ_ONLY = "dcpi_read_only"
 """Execution option of a connection whose transaction will write nothing."""
 

@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 from starlette.exceptions import HTTPException
 
@@ -99,6 +99,8 @@ UNREACHABLE: dict[type[Exception], str] = {
 free; what is not there is told apart before."""
 AWAY_SECONDS = 5
 """After which it is worth asking again."""
+DANGLING = {"23503", "SQLITE_CONSTRAINT_FOREIGNKEY"}
+"""What PostgreSQL and SQLite call a row that would refer to one that is not there."""
 
 EXAMPLE = {
     "type": "about:blank",
@@ -172,6 +174,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _of_framework)  # type: ignore[arg-type]
     for kind in UNREACHABLE:
         app.add_exception_handler(kind, _of_absence)
+    app.add_exception_handler(IntegrityError, _of_race)  # type: ignore[arg-type]
     app.add_exception_handler(Exception, _of_bug)
     plain = app.openapi
 
@@ -262,6 +265,17 @@ def of_absence(request: Request, error: Exception) -> JSONResponse:
     response = answer(request, 503, f"{part}_unreachable", detail)
     response.headers["Retry-After"] = str(AWAY_SECONDS)
     return response
+
+
+async def _of_race(request: Request, error: IntegrityError) -> JSONResponse:
+    told = {getattr(error.orig, name, None) for name in ("sqlstate", "sqlite_errorname")}
+    if not told & DANGLING:
+        raise error  # a bug
+    detail = (
+        "at the same time another request deleted what this one refers to, or began to use what "
+        "this one deletes; nothing was changed, look again"
+    )
+    return answer(request, 409, Conflict.code, detail)
 
 
 def _allowed(request: Request) -> str:

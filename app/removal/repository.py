@@ -19,8 +19,14 @@ from app.models import (
 
 
 def result_made_by(session: Session, job_id: str) -> Condensed | None:
-    """The condensed dataset that this job computed, or took over."""
-    return session.scalar(select(Condensed).where(Condensed.job_id == job_id))
+    """The condensed dataset that this job computed, or took over; its row is locked."""
+    return session.scalar(select(Condensed).where(Condensed.job_id == job_id).with_for_update())
+
+
+def lock_maker(session: Session, condensed_id: str) -> None:
+    """Lock the job that made this result, if both are there."""
+    maker = select(Condensed.job_id).where(Condensed.id == condensed_id).scalar_subquery()
+    session.execute(select(Job.id).where(Job.id == maker).with_for_update(of=Job))
 
 
 def other_user_of(session: Session, condensed_id: str, job_id: str) -> Job | None:

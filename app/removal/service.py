@@ -1,5 +1,8 @@
 """Deletion that deletes: rows at once, objects as soon as the storage can be reached.
 
+What others may be about to refer to is locked before it is asked who does: they are waited for and
+then seen, or wait and find it gone. A job is locked before its result.
+
 Not reached from here: backups, earlier versions in a bucket that keeps them, and networks that a
 worker trained on a dataset and keeps among its prepared assets.
 """
@@ -60,7 +63,8 @@ def delete_condensed(session: Session, condensed_id: str) -> None:
     Raises:
         NotFound: there is no such condensed dataset.
     """
-    _delete_result(session, condensed_sets.get(session, condensed_id))
+    repository.lock_maker(session, condensed_id)
+    _delete_result(session, condensed_sets.get(session, condensed_id, lock=True))
 
 
 def delete_dataset(session: Session, wanted: str) -> None:
@@ -72,7 +76,7 @@ def delete_dataset(session: Session, wanted: str) -> None:
     """
     if wanted in load_catalog().datasets:
         raise Conflict(f"{wanted!r} is a published dataset; only uploads can be deleted")
-    row = datasets.by_id_or_name(session, wanted)
+    row = datasets.by_id_or_name(session, wanted, lock={})
     if row is None:
         raise NotFound(f"no dataset {wanted!r}")
     active = repository.active_jobs_on(session, row.id)

@@ -12,6 +12,7 @@ from app.jobs import repository as jobs
 from app.jobs import usage
 from app.jobs.kinds import Kind
 from app.jobs.submission import enqueue, queued
+from app.kit.db import KEPT
 from app.kit.idempotency import Answer, recall, remember
 from app.kit.ids import new_id
 from app.kit.pages import PageQuery
@@ -90,7 +91,7 @@ def _rows(
     session: Session, settings: Settings, condensed_id: str, body: VerificationCreate
 ) -> Verification:
     """The verification and, as its ``job``, that which carries it out; neither is written yet."""
-    row = condensed_sets.get(session, condensed_id)
+    row = condensed_sets.get(session, condensed_id, lock=KEPT)
     made_by = jobs.get(session, row.job_id)
     spec = JobSpec.model_validate(made_by.spec)
     if made_by.dataset_id is None and made_by.dataset not in load_catalog().datasets:

@@ -1,0 +1,201 @@
+"""Two transactions at once: what one deletes while the other begins to use it, either way round."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from fastapi.testclient import TestClient
+from httpx import Response
+from sqlalchemy import event, select, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.jobs import control, leases
+from app.jobs.submission import submit
+from app.kit.app_state import AppState
+from app.kit.db import unit_of_work
+from app.kit.tenancy import bound
+from app.main import create_app
+from app.migrate import upgrade
+from app.models import DEFAULT_TENANT, Condensed, Dataset, Job, Verification
+from app.removal import repository, service
+from app.settings import Settings
+from app.verifications import service as verifications
+from app.verifications.schemas import VerificationCreate
+from dcpi_core.spec.job import JobSubmission
+from tests.app.conftest import FOUR_WORDS, result, serving
+from tests.app.conftest import upload as new_upload
+from tests.servers import wait_until
+
+WAITING = text(
+    "SELECT count(*) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
+UPLOAD = "ds_" + "0" * 26
+ON_UPLOAD = FOUR_WORDS | {"dataset": UPLOAD}
+
+
+@pytest.fixture
+def client(tmp_path, postgres_url) -> Iterator[TestClient]:
+    """Of an application on PostgreSQL: SQLite lets one transaction write at a time."""
+    settings = Settings(
+        home=tmp_path, database_url=postgres_url(), broker_url="redis://127.0.0.1:1/0"
+    )
+    upgrade(settings.resolved_database_url)
+    with serving(create_app(settings)) as client:
+        yield client
+
+
+@pytest.fixture
+def pg(client) -> AppState:
+    return client.app.state.dcpi
+
+
+def during(pg: AppState, first: Callable[[Session], object], second: Callable[[], Response]):
+    """The answer to a request that is made before ``first`` is committed, and waits if it must."""
+    with ThreadPoolExecutor(1) as other:
+        with unit_of_work(bound(pg.sessions, DEFAULT_TENANT)) as session:
+            first(session)
+            asked = other.submit(second)
+            wait_until(lambda: asked.done() or _waits(pg), "the other transaction")
+        return asked.result()
+
+
+def _waits(pg: AppState) -> bool:
+    with pg.engine.connect() as connection:
+        return bool(connection.scalar(WAITING))
+
+
+def submission(pg: AppState, body: dict) -> Callable[[Session], object]:
+    asked = JobSubmission.model_validate(body)
+    return lambda session: submit(session, pg.settings, asked)
+
+
+@pytest.fixture
+def made(client, pg) -> Condensed:
+    """The result of a job that has ended."""
+    job_id = client.post("/v1/jobs", json=FOUR_WORDS).json()["id"]
+    row = result(job_id)
+    with unit_of_work(pg.sessions) as session:
+        assert leases.finish(session, leases.claim(session, job_id, "worker", 60), row)
+    return row
+
+
+@pytest.fixture
+def upload(pg) -> str:
+    with unit_of_work(bound(pg.sessions, DEFAULT_TENANT)) as session:
+        session.add(new_upload(UPLOAD, "pets"))
+    return UPLOAD
+
+
+def urls_of(made: Condensed) -> list[str]:
+    return [f"/v1/jobs/{made.job_id}", f"/v1/condensed/{made.id}"]
+
+
+@pytest.mark.parametrize("what", [0, 1], ids=["job", "set"])
+def test_a_result_that_is_just_being_reused_leaves_no_dead_reference(client, pg, made, what):
+    url = urls_of(made)[what]
+    gone = during(pg, submission(pg, FOUR_WORDS), lambda: client.delete(url))
+    assert gone.status_code == 204
+    with pg.sessions() as session:
+        (job,) = session.scalars(select(Job).where(Job.cached))
+        kept = session.get(Condensed, made.id)
+    assert job.status == "succeeded"
+    if url.startswith("/v1/jobs"):
+        assert (job.condensed_id, kept.job_id) == (made.id, job.id)
+    else:
+        assert (job.condensed_id, kept) == (None, None)
+
+
+@pytest.mark.parametrize("delete", [service.delete_job, service.delete_condensed])
+def test_a_result_that_is_just_being_deleted_is_not_reused(client, pg, made, delete):
+    deleted = made.job_id if delete is service.delete_job else made.id
+    ask = lambda: client.post("/v1/jobs", json=FOUR_WORDS)  # noqa: E731
+    answer = during(pg, lambda session: delete(session, deleted), ask)
+    assert (answer.status_code, answer.json()["status"]) == (202, "queued")
+
+
+def test_an_upload_that_a_job_is_just_submitted_on_stays(client, pg, upload):
+    ask = lambda: client.delete(f"/v1/datasets/{upload}")  # noqa: E731
+    refused = during(pg, submission(pg, ON_UPLOAD), ask)
+    assert refused.status_code == 409
+    assert "1 jobs on 'pets' have not ended" in refused.json()["detail"]
+
+
+def test_an_upload_that_is_just_being_deleted_is_unknown(client, pg, upload):
+    ask = lambda: client.post("/v1/jobs", json=ON_UPLOAD)  # noqa: E731
+    refused = during(pg, lambda session: service.delete_dataset(session, upload), ask)
+    assert (refused.status_code, refused.json()["code"]) == (422, "unknown_name")
+
+
+def test_an_upload_whose_job_is_just_being_retried_stays(client, pg, upload):
+    job_id = client.post("/v1/jobs", json=ON_UPLOAD).json()["id"]
+    client.post(f"/v1/jobs/{job_id}/cancel")
+    refused = during(
+        pg,
+        lambda session: control.retry(session, job_id, from_checkpoint=False),
+        lambda: client.delete(f"/v1/datasets/{upload}"),
+    )
+    assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+    assert "1 jobs on 'pets' have not ended" in refused.json()["detail"]
+    with pg.sessions() as session:
+        assert session.get_one(Job, job_id).dataset_id == upload
+
+
+def test_a_verification_that_is_just_being_asked_for_goes_with_its_set(client, pg, made):
+    def verify(session: Session) -> None:
+        verifications.create(session, pg.settings, made.id, VerificationCreate())
+
+    assert during(pg, verify, lambda: client.delete(urls_of(made)[1])).status_code == 204
+    with pg.sessions() as session:
+        assert session.scalars(select(Condensed)).all() == []
+        assert session.scalars(select(Verification)).all() == []
+        assert session.scalars(select(Job.status).where(Job.kind == "verify")).all() == [
+            "cancelled"
+        ]
+
+
+def test_a_set_that_is_just_being_deleted_is_not_verified(client, pg, made):
+    url = f"/v1/condensed/{made.id}/verifications"
+    refused = during(
+        pg,
+        lambda session: service.delete_condensed(session, made.id),
+        lambda: client.post(url, json={}),
+    )
+    assert refused.status_code == 404
+
+
+def test_a_submission_asks_and_writes_no_oftener(client, pg):
+    """Nothing is locked for it in a statement of its own."""
+    said = []
+    event.listen(pg.engine, "before_cursor_execute", lambda *given: said.append(given[2]))
+    assert client.post("/v1/jobs", json=FOUR_WORDS).status_code == 202
+    assert len(said) == 2, said
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_what_the_database_refuses_for_a_reference_is_a_conflict(
+    database, request, monkeypatch, tmp_path
+):
+    url = "" if database == "sqlite" else request.getfixturevalue("postgres_url")()
+    settings = Settings(home=tmp_path, database_url=url, broker_url="redis://127.0.0.1:1/0")
+    upgrade(settings.resolved_database_url)
+    for name in ("active_jobs_on", "forget_dataset"):
+        monkeypatch.setattr(repository, name, lambda *_: 0)
+    with serving(create_app(settings)) as client:
+        with unit_of_work(bound(client.app.state.dcpi.sessions, DEFAULT_TENANT)) as session:
+            session.add(new_upload(UPLOAD, "pets"))
+        client.post("/v1/jobs", json=ON_UPLOAD)
+        refused = client.delete(f"/v1/datasets/{UPLOAD}")
+        assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+        assert "look again" in refused.json()["detail"]
+        with client.app.state.dcpi.sessions() as session:
+            assert session.get(Dataset, UPLOAD) is not None
+
+
+def test_what_else_the_database_refuses_is_a_bug(client, monkeypatch):
+    def twice(*_args):
+        raise IntegrityError("INSERT", {}, Exception("duplicate key"))
+
+    monkeypatch.setattr(service.datasets, "by_id_or_name", twice)
+    assert client.delete("/v1/datasets/pets").status_code == 500
