@@ -114,15 +114,20 @@ class Housekeeper:
         logger.info("forgot %d idempotency keys", count)
 
     def sweep_checkpoints(self) -> None:
-        """Delete checkpoints of jobs that have ended, once it is too late to retry from them."""
+        """Delete checkpoints of jobs that have ended, once it is too late to retry from them.
+
+        Of jobs that are no longer there too: an upload may end after its job was deleted.
+        """
+        # Before the database: a job is there before its checkpoint.
         keys = self._tools.storage.keys(checkpoints.PREFIX)
         stored = {checkpoints.job_of(key): key for key in keys}
         limit = now() - timedelta(hours=self._tools.settings.keep_checkpoints_hours)
         useless = or_(Job.status == Status.SUCCEEDED, Job.finished_at < limit)
         with reading(self._tools.sessions) as session:
-            ended = select(Job.id).where(Job.id.in_(list(stored)), Job.status.in_(TERMINAL))
-            found = session.scalars(ended.where(useless)).all()
-        for job_id in found:
+            own = select(Job.id).where(Job.id.in_(list(stored)))
+            ended = session.scalars(own.where(Job.status.in_(TERMINAL), useless)).all()
+            gone = stored.keys() - session.scalars(own).all()
+        for job_id in gone.union(ended):
             self._tools.storage.delete(stored[job_id])
 
 

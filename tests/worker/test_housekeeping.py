@@ -13,6 +13,7 @@ from app.jobs.checkpoints import key_of
 from app.kit.clock import now
 from app.kit.db import reading, unit_of_work
 from app.models import DEFAULT_TENANT, IdempotencyKey, Job
+from app.removal import service as removal
 from tests.worker.waiting import until
 from worker.housekeeping import Housekeeper
 
@@ -73,6 +74,17 @@ def test_a_checkpoint_of_a_finished_job_is_of_no_use(desk, keeper):
     put(desk, desk.run("finish"))
     keeper.sweep_checkpoints()
     assert desk.objects("checkpoints") == []
+
+
+def test_a_checkpoint_that_was_stored_after_its_job_was_deleted_is_deleted(desk, keeper):
+    deleted, waiting = desk.submit(seed=1), desk.submit(seed=2)
+    desk.change(lambda session: control.cancel(session, deleted))
+    desk.change(lambda session: removal.delete_job(session, deleted))
+    keeper.erase()
+    for job_id in (deleted, waiting):
+        put(desk, job_id)
+    keeper.sweep_checkpoints()
+    assert desk.objects("checkpoints") == [key_of(waiting)]
 
 
 def test_a_job_that_waits_beyond_its_deadline_expires(desk, keeper):
