@@ -11,7 +11,11 @@ from app.models.tenant import Owned
 
 
 class Condensed(Owned, Base):
-    """A finished bundle; ``files`` lists {path, bytes, sha256, media_type} of every file."""
+    """A finished bundle; ``files`` lists {path, bytes, sha256, media_type} of every file.
+
+    ``manifest`` and ``report`` are only read where they are asked for: no answer shows them, and
+    they can be long.
+    """
 
     __tablename__ = "condensed"
     __table_args__ = (Index(None, "tenant_id"),)
@@ -24,8 +28,8 @@ class Condensed(Owned, Base):
     images_per_class: Mapped[int] = mapped_column(Integer, index=True)
     top1: Mapped[float] = mapped_column(Float)
     bytes_total: Mapped[int] = mapped_column(BigInteger)
-    manifest: Mapped[dict[str, Any]] = mapped_column(Json)
-    report: Mapped[dict[str, Any]] = mapped_column(Json)
+    manifest: Mapped[dict[str, Any]] = mapped_column(Json, deferred=True)
+    report: Mapped[dict[str, Any]] = mapped_column(Json, deferred=True)
     headline: Mapped[dict[str, Any]] = mapped_column(Json)
     files: Mapped[list[dict[str, Any]]] = mapped_column(Json)
     code_version: Mapped[str] = mapped_column(String(40), default="")

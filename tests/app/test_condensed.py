@@ -3,11 +3,12 @@ import io
 import zipfile
 
 import pytest
+from sqlalchemy import event
 
 from app.condensed.registration import describe_bundle, object_key
 from app.jobs import leases
 from app.kit.db import unit_of_work
-from app.models import Job
+from app.models import Condensed, Job
 from dcpi_core.spec.report import Arm, ByteCount, Environment, Report
 
 FILES = {"data.safetensors": bytes(range(256)) * 20, "previews/grid.png": b"\x89PNG fake"}
@@ -74,6 +75,18 @@ def test_files_are_listed_and_come_as_they_are(client, condensed_id):
         assert hashlib.sha256(response.content).hexdigest() == file["sha256"]
         assert response.headers["etag"] == f'"{file["sha256"]}"'
         assert len(response.content) == file["bytes"]
+
+
+def test_neither_lists_nor_downloads_read_what_they_do_not_show(client, state, condensed_id):
+    said = []
+    event.listen(state.engine, "before_cursor_execute", lambda *given: said.append(given[2]))
+    for path in ("", f"/{condensed_id}", f"/{condensed_id}/files/report.json"):
+        assert client.get(f"/v1/condensed{path}").status_code == 200
+    read = [statement for statement in said if "condensed.headline" in statement]
+    assert len(read) == 3
+    assert not any("condensed.report" in found or "condensed.manifest" in found for found in read)
+    with state.sessions() as session:  # for whoever wants them
+        assert session.get_one(Condensed, condensed_id).report["protocol"] == "dc"
 
 
 def test_shortcuts_have_their_media_types(client, condensed_id):
