@@ -7,7 +7,8 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from fastapi.testclient import TestClient
-from sqlalchemy import insert, select
+from sqlalchemy import insert, inspect, select
+from sqlalchemy.exc import IntegrityError
 
 from app.jobs import repository
 from app.jobs.device_time import month_of
@@ -16,7 +17,7 @@ from app.kit.clock import now
 from app.kit.db import build_engine
 from app.main import create_app
 from app.migrate import config_for, upgrade
-from app.models import DEFAULT_TENANT, Attempt, Base, DeviceTime, Job
+from app.models import DEFAULT_TENANT, Attempt, Base, DeviceTime, Job, Owned
 from app.openapi import PATH, render
 from app.settings import Settings
 from dcpi_core.spec import errors
@@ -234,6 +235,43 @@ def test_device_time_of_this_month_is_filled_in_from_what_is_there(database, tmp
         found = connection.execute(select(DeviceTime.__table__)).all()
     engine.dispose()
     assert found == [(DEFAULT_TENANT, month.date(), 25.0)]
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_a_row_without_an_owner_is_refused(database, tmp_path, request):
+    if database == "sqlite":
+        url = f"sqlite:///{tmp_path / 'new.db'}"
+    else:
+        url = request.getfixturevalue("postgres_url")()
+    upgrade(url)
+    engine = build_engine(url)
+    for kind in (table.class_ for table in Base.registry.mappers):
+        if issubclass(kind, Owned):
+            with engine.connect() as connection:
+                columns = {
+                    column["name"]: column
+                    for column in inspect(connection).get_columns(kind.__tablename__)
+                }
+            assert (columns["tenant_id"]["default"], columns["tenant_id"]["nullable"]) == (
+                None,
+                False,
+            )
+    job = columns_of(queued("job_1"))
+    job.pop("tenant_id")
+    with pytest.raises(IntegrityError, match="tenant_id"), engine.begin() as connection:
+        connection.execute(insert(Job.__table__), job)
+    engine.dispose()
+
+
+def test_indexes_of_some_rows_stay_so_where_sqlite_copies_a_table(tmp_path):
+    url = f"sqlite:///{tmp_path / 'new.db'}"
+    upgrade(url)
+    engine = build_engine(url)
+    with engine.connect() as connection:
+        made = "SELECT sql FROM sqlite_master WHERE tbl_name = 'jobs' AND sql LIKE '%INDEX%WHERE%'"
+        assert len(connection.exec_driver_sql(made).all()) == 4
+        assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
+    engine.dispose()
 
 
 def columns_of(row: Base) -> dict:
