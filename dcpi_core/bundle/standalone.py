@@ -96,6 +96,21 @@ def build(network: dict[str, Any]) -> ConvNet:
     return ConvNet(int(found[1]), network)
 
 
+@torch.no_grad()
+def require_same_shapes(
+    network: ConvNet, data: dict[str, Tensor], privileged: dict[str, dict[str, Any]]
+) -> None:
+    """Exit where labels were made for features of another shape, which this script cannot align."""
+    maps = network.maps(data["images"][:1])
+    for kind in privileged.keys() & FORMS.keys():
+        settings = privileged[kind]
+        own = pooled(maps[LAYERS[settings["layer"]]], kind, settings["pooling"]).shape[1:]
+        made = data[f"{kind}.values"].shape[-3:]
+        if own != made:
+            shapes = f"the student's features are {tuple(own)}, the {kind} labels {tuple(made)}"
+            sys.exit(f"train.py does not align these, use `dcpi train`: {shapes}")
+
+
 def objective(
     network: ConvNet, batch: dict[str, Tensor], privileged: dict[str, dict[str, Any]]
 ) -> Tensor:
@@ -274,6 +289,7 @@ def main() -> None:
     pixels, classes = read_pixels(args.test)
     images = normalised(pixels, manifest["preprocess"]["normalize"]).to(args.device)
     labels = classes.long().to(args.device)
+    require_same_shapes(build(recipe["network"]).to(args.device), data, privileged)
     runs = []
     for seed in args.seeds or recipe["seeds"]:
         torch.manual_seed(seed)

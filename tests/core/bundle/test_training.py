@@ -14,7 +14,11 @@ from dcpi_core.bundle import load, verify, write
 from dcpi_core.compute import Runtime
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.datasets.base import ImageDataset, Split, normalise
-from dcpi_core.privileged.features.labels import FeatureLabels, LabelSettings
+from dcpi_core.privileged.features.labels import (
+    FeatureLabels,
+    LabelSettings,
+    SpatialAttentionLabels,
+)
 from dcpi_core.privileged.soft import SoftLabels
 from dcpi_core.spec.report import Report
 
@@ -171,6 +175,21 @@ def test_the_script_says_which_networks_it_knows(tmp_path, condensed, spec, repo
     done = run_script(tmp_path / "bundle", "--test", test_file)
     assert done.returncode == 1
     assert "dcpi train" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"), [(FeatureLabels, (128, 2, 2)), (SpatialAttentionLabels, (1, 1, 1))]
+)
+def test_the_script_refuses_labels_of_another_shape(
+    tmp_path, condensed, spec, report, test_file, kind, shape
+):
+    """Those of another network, which the library aligns; torch would stretch the second kind."""
+    labels = kind(torch.rand(12, *shape), LabelSettings(regression_weight=0.5, task_weight=0))
+    write(tmp_path / "bundle", condensed.with_privileged(labels), spec, report)
+    done = run_script(tmp_path / "bundle", "--test", test_file)
+    assert done.returncode == 1
+    assert "use `dcpi train`: the student's features are" in done.stderr
+    assert str(shape) in done.stderr
 
 
 def test_the_script_reads_canonical_files(small_bundle, blobs, tmp_path):
