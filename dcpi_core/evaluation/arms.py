@@ -80,7 +80,7 @@ def _fixed(name: ArmName, title: str, condensed: CondensedSet, given: Ingredient
 
 def _random(given: Ingredients) -> ArmPlan:
     base, ctx = given.sets["base"], given.ctx
-    size = stored_bytes(base).total
+    size = len(base) * image_bytes(ctx.facts)
 
     def training_set(repeat: int) -> CondensedSet:
         return random_images(repeat, ctx)
@@ -111,11 +111,13 @@ def _random_privileged(given: Ingredients) -> ArmPlan:
     def training_set(repeat: int) -> CondensedSet:
         return with_assigned_labels(random_images(repeat, ctx), types, ctx)
 
+    # Random images are whole: each has the labels of one tile.
+    labels = sum(stored_bytes(shipped).privileged.values()) // shipped.tiles
     return ArmPlan(
         "random_privileged",
         f"random images + {_kinds(shipped)}",
         len(shipped),
-        stored_bytes(shipped).total,
+        len(shipped) * image_bytes(ctx.facts) + labels,
         training_set,
         given.recipes.own,
     )

@@ -10,6 +10,7 @@ from dcpi_core.condensed import CondensedSet
 from dcpi_core.datasets.base import normalise
 from dcpi_core.evaluation.arms import Ingredients, plan_arms
 from dcpi_core.evaluation.controls import (
+    ControlPlan,
     moved_at_random,
     permuted,
     plan_controls,
@@ -224,6 +225,22 @@ class TestArms:
             again = with_assigned_labels(random_images(repeat, ctx), kinds, ctx)
             assert torch.equal(found.privileged[0].values, again.privileged[0].values)
         assert not torch.equal(plain.images, arms["random"].training_set(0).images)
+
+    def test_random_images_weigh_what_they_would_be_stored_in(self, tmp_path):
+        """No weights of the base set's images, and labels for whole images and not for tiles."""
+        ctx = context(blobs(), tmp_path)
+        kinds = [Feature(FeatureOptions(teacher_epochs=1, teacher_min_steps=0))]
+        base = CondensedSet(torch.zeros(6, 3, 8, 8), LABELS, partition=2)
+        shipped = replace(
+            base, privileged=with_assigned_labels(base.as_seen(), kinds, ctx).privileged
+        )
+        weighted = replace(base, partition=1, weights=torch.ones(6))
+        plan = ControlPlan(("random_privileged",), 2, 0, ())
+        sets = {"base": weighted, "enriched": shipped}
+        given = Ingredients("idm", sets, False, kinds, plan, Recipes.of(spec()), ctx)
+        for arm in plan_arms(given):
+            if arm.name in ("random", "random_privileged"):
+                assert arm.train_bytes == stored_bytes(arm.training_set(0)).total
 
     def test_all_images_are_the_source_as_students_are_tested_on_it(self, tmp_path):
         ctx, _, arms = self.arms(tmp_path)
