@@ -26,7 +26,11 @@ TrainingSet = Callable[[int], CondensedSet]
 
 @dataclass(frozen=True)
 class ArmPlan:
-    """A training set to measure, what it weighs as a bundle would store it, and how it is used."""
+    """A training set to measure, what it weighs as a bundle would store it, and how it is used.
+
+    ``all_images``: it is the source's whole training split, the one set that is large. So it is
+    made for students who train on it and not before, once for all who do so side by side.
+    """
 
     name: ArmName
     title: str
@@ -34,6 +38,7 @@ class ArmPlan:
     train_bytes: int
     training_set: TrainingSet
     recipe: Recipe
+    all_images: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,7 +152,6 @@ def _noise(given: Ingredients) -> ArmPlan:
 def _full(given: Ingredients) -> ArmPlan:
     ctx, recipe = given.ctx, given.recipes.full
     count = len(ctx.train)
-    # Made when it is trained on and not before: it is the one set that is large.
     return ArmPlan(
         "full",
         f"all training images, {recipe.epochs:,} epochs",
@@ -155,6 +159,7 @@ def _full(given: Ingredients) -> ArmPlan:
         count * image_bytes(ctx.facts),
         lambda _: all_images(ctx),
         recipe,
+        all_images=True,
     )
 
 

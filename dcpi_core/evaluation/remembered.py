@@ -10,6 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from dcpi_core.bundle.tensors import SOURCE_INDICES, to_tensors
 from dcpi_core.checkpoint import load_tensors, save_tensors
 from dcpi_core.code import code_digest
@@ -45,7 +47,7 @@ class Measurements:
 
 def key_of(
     trial: Trial,
-    condensed: CondensedSet,
+    condensed: CondensedSet | None,
     source: ImageDataset,
     device: str,
     test_every: int = 0,
@@ -53,18 +55,23 @@ def key_of(
     """Digest of everything that decides what a student gets right.
 
     Args:
+        condensed: what it trains on; None: all training images of the source, which need not be
+            made for this.
         device: kind of device. How many threads a CPU has does not count: each operation of a
             student has one.
         test_every: how often the student is tested along its training, if it is.
     """
-    tensors, settings = to_tensors(condensed)
+    facts, tensors = source.facts, dict[str, Tensor]()
     determined_by: dict[str, Any] = {
         "code": code_digest(),
         "trial": asdict(trial),
-        "data": source.facts.fingerprint,
-        "labels": settings,
+        "data": facts.fingerprint,
         "where": device,
     }
+    if condensed is None:
+        determined_by["all_images"] = {"mean": facts.mean, "std": facts.std}
+    else:
+        tensors, determined_by["labels"] = to_tensors(condensed)
     if test_every:
         determined_by["test_every"] = test_every
     digest = hashlib.sha256(json.dumps(determined_by, sort_keys=True).encode())

@@ -1,6 +1,6 @@
 """The students of a report: trained side by side, and those measured before only looked up."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -36,8 +36,10 @@ class Measured(NamedTuple):
 
 
 class _Candidate(NamedTuple):
+    """A student and what it trains on; None: all images of the source, which are yet to be made."""
+
     student: Student
-    condensed: CondensedSet
+    condensed: CondensedSet | None
     key: str
     known: Measurement | None
 
@@ -62,7 +64,7 @@ class Classroom:
         """The first students of these: as many new ones as have a thread, and all before them."""
         group = self._first(students)
         new = [candidate for candidate in group if candidate.known is None]
-        found = iter(self.runtime.map_alike(self._measure, new))
+        found = iter(self.runtime.map_alike(self._measure, list(zip(new, _sets(new), strict=True))))
         return [
             Measured(student, next(found), before=False)
             if known is None
@@ -81,15 +83,17 @@ class Classroom:
         return group
 
     def _candidate(self, student: Student) -> _Candidate:
-        condensed = student.arm.training_set(student.repeat)
+        arm = student.arm
+        condensed = None if arm.all_images else arm.training_set(student.repeat)
         device = self.runtime.device.type
         key = key_of(student.trial, condensed, self.source, device, self.test_every)
         return _Candidate(student, condensed, key, self.known.find(key))
 
-    def _measure(self, new: _Candidate) -> Measurement:
+    def _measure(self, unit: tuple[_Candidate, CondensedSet]) -> Measurement:
+        new, condensed = unit
         found = measure(
             new.student.trial,
-            new.condensed,
+            condensed,
             self.source,
             self.runtime,
             self.on_step,
@@ -97,3 +101,14 @@ class Classroom:
         )
         self.known.keep(new.key, found)
         return found
+
+
+def _sets(new: Sequence[_Candidate]) -> Iterator[CondensedSet]:
+    """What each trains on. All images of the source are there once, for all who train on them."""
+    everything: CondensedSet | None = None
+    for student, condensed, *_ in new:
+        if condensed is None:
+            if everything is None:
+                everything = student.arm.training_set(student.repeat)
+            condensed = everything
+        yield condensed

@@ -72,6 +72,18 @@ def test_whatever_counts_changes_the_key(source, condensed, change):
     assert key_of(**change(given)) != key_of(**given)
 
 
+def rescaled(source):
+    return replace(source, facts=source.facts.model_copy(update={"std": (0.5, 0.25, 0.25)}))
+
+
+@pytest.mark.parametrize("other", [lambda _: blobs(noise=0.8), rescaled], ids=["pixels", "scale"])
+def test_all_images_of_a_source_are_known_by_what_it_is(source, condensed, other):
+    own = key_of(TRIAL, None, source, "cpu")
+    assert key_of(TRIAL, None, blobs(), "cpu") == own
+    assert key_of(TRIAL, None, other(source), "cpu") != own
+    assert key_of(TRIAL, condensed, source, "cpu") != own
+
+
 def test_where_images_came_from_does_not_count(source, condensed):
     selected = replace(condensed, source_indices=torch.arange(6))
     keys = {key_of(TRIAL, each, source, "cpu") for each in (condensed, selected)}

@@ -66,6 +66,21 @@ def test_measurements_come_back_in_their_own_place(room, students, source):
     assert accuracies(found) == [each.accuracy for each in alone]
 
 
+def test_all_images_are_made_once_for_all_who_train_on_them_and_not_for_others(room):
+    made, many = [], CondensedSet(torch.zeros(40, 3, 8, 8), torch.arange(40) % 3)
+
+    def training_set(repeat):
+        made.append(repeat)
+        return many
+
+    arm = ArmPlan("full", "all", 40, 0, training_set, Recipe(epochs=0), all_images=True)
+    three = [Student(arm, "ConvNetD2", repeat, seed=repeat) for repeat in range(3)]
+    assert repeats(room.measure_first(three)) == [(0, False), (1, False)]
+    assert made == [0]
+    assert repeats(room.measure_first(three[:2])) == [(0, True), (1, True)]
+    assert made == [0]
+
+
 def test_company_changes_no_bit(source, students, tmp_path):
     runtime = Runtime.choose("cpu", threads=2)
     together = Classroom(source, runtime, Measurements(tmp_path / "together"))
