@@ -20,6 +20,7 @@ from dcpi_core.spec.protocols import default_epochs
 from dcpi_core.spec.rules import (
     check_balance,
     check_image_size,
+    check_layers,
     check_partition,
     check_schedule,
     check_weights,
@@ -46,6 +47,7 @@ def resolve(request: JobRequest, facts: DatasetFacts, catalog: Catalog | None = 
     for position, student in enumerate(students):
         pointer = f"/options/evaluation/networks/{position}"
         check_image_size(student, facts, catalog, pointer)
+    check_layers((network, *students), privileged, catalog)
     base = _component(method, request.options.base, "/options/base", request, facts, count)
     check_partition(base, privileged)
     check_balance(base, privileged)

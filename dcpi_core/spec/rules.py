@@ -109,3 +109,29 @@ def facts_at_size(network: str, facts: DatasetFacts, catalog: Catalog) -> dict[s
     height, width = padded_size(facts.channels, facts.height, facts.width)
     by_size: dict[str, dict[str, Any]] = catalog.networks[network].facts.get("by_size", {})
     return by_size.get(str(height), {}) if height == width else {}
+
+
+def check_layers(
+    networks: Sequence[str], privileged: Sequence[Component], catalog: Catalog
+) -> None:
+    """Refuse labels of a block that one of these networks lacks: the job's, or a student.
+
+    Raises:
+        InvalidInput: names the network and the blocks that it has.
+    """
+    for component in privileged:
+        layer = component.options.get("layer")
+        for network in networks:
+            known = _layers_of(network, catalog)
+            if layer and known and layer not in known:
+                raise InvalidInput.at(
+                    f"/options/pi/{component.name}/layer",
+                    f"{network} has no {layer} block to make or take {component.name} labels of; "
+                    f"it has: {', '.join(sorted(known))}",
+                )
+
+
+def _layers_of(network: str, catalog: Catalog) -> set[str]:
+    """Names of a network's blocks, the same at every image size; empty where none was measured."""
+    by_size: dict[str, dict[str, Any]] = catalog.networks[network].facts.get("by_size", {})
+    return {layer for facts in by_size.values() for layer in facts["layers"]}

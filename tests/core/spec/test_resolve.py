@@ -128,6 +128,21 @@ def test_bad_requests_name_the_field(changes, error, pointer):
     assert pointer in pointers(caught.value)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"network": "ConvNetD1"}, {"evaluation": {"networks": ["ConvNetD3", "ConvNetD1"]}}],
+    ids=["network", "student"],
+)
+@pytest.mark.parametrize("pi_type", ["feature", "attention_channel"])
+def test_labels_of_a_block_that_a_network_lacks(options, pi_type):
+    pi = {pi_type: {"layer": "second"}}
+    with pytest.raises(InvalidInput, match=r"ConvNetD1 has no second block.*: final, first") as e:
+        resolved(pi_type=pi_type, options=options | {"pi": pi})
+    assert pointers(e.value) == [f"/options/pi/{pi_type}/layer"]
+    for layer in ("first", "final"):
+        resolved(pi_type=pi_type, options=options | {"pi": {pi_type: {"layer": layer}}})
+
+
 def test_a_misspelt_option_lists_the_allowed_ones():
     with pytest.raises(InvalidInput, match=r"allowed options: .*iterations"):
         resolved(options={"base": {"iteratons": 5}})
