@@ -1,4 +1,4 @@
-"""How large the controls of a report are, from a spec alone. No torch."""
+"""What a job will make, from its spec alone: sizes of controls, steps, networks. No torch."""
 
 from dcpi_core.spec.dataset import DatasetFacts
 from dcpi_core.spec.job import Component, Control
@@ -9,6 +9,9 @@ STORED_PIXEL_BYTES = 4
 WINDOWS_PER_UPDATE = 2
 """Students in training whose windows make one update of unrolled labels: fixed, so that a result
 does not depend on the number of threads."""
+
+TRAINED_NETWORKS = 4
+"""How many other teachers labels are matched at, in turn."""
 
 APPLY_TO_ANY_SET: frozenset[Control] = frozenset({"full", "other_view", "random_other_view"})
 """Controls that ask nothing about labels, so that a set without any can have them."""
@@ -48,3 +51,22 @@ def label_steps(component: Component) -> int:
     if learning == "unrolled":
         return int(options["unrolled_updates"])
     return updates_of(component) if learning == "gradient_matching" else 0
+
+
+def teachers_of(component: Component) -> range:
+    """Numbers of the teachers that a privileged type's labels come from; none if they are noise."""
+    options = component.options
+    needed = options.get("learning") == "distribution_matching"
+    if options.get("label_init") == "noise" and not needed:
+        return range(0)
+    return range(int(options.get("labels_per_image", 1)))
+
+
+def networks_matched_at(component: Component) -> range:
+    """Numbers of the further teachers at which labels are matched; none if networks are fresh."""
+    options = component.options
+    matched = options.get("learning") == "gradient_matching"
+    if not matched or options.get("label_networks") != "trained":
+        return range(0)
+    first = int(options["labels_per_image"])
+    return range(first, first + TRAINED_NETWORKS)

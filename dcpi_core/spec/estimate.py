@@ -7,8 +7,9 @@ as if they did not. A test holds each method's count to what a short run of it d
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field, WithJsonSchema
 
@@ -20,6 +21,8 @@ from dcpi_core.spec.controls import (
     images_per_class_in,
     iterates,
     label_steps,
+    networks_matched_at,
+    teachers_of,
     updates_of,
 )
 from dcpi_core.spec.job import Component, JobSpec
@@ -215,18 +218,44 @@ def _tiles(options: dict[str, Any]) -> int:
 
 
 def _real_images_seen(spec: JobSpec) -> int:
-    """Images passed while training teachers and proxies; equal plans are trained once."""
-    plans = set()
-    for component in (spec.base_method, *spec.privileged):
-        options = component.options
-        for kind in ("teacher", "proxy", "pool"):
-            if f"{kind}_epochs" in options:
-                steps_per_epoch = -(-spec.dataset.num_train // 256)
-                fewest = -(-int(options.get(f"{kind}_min_steps", 0)) // steps_per_epoch)
-                epochs = max(int(options[f"{kind}_epochs"]), fewest)
-                members = int(options.get("labels_per_image", options.get("pool_networks", 1)))
-                plans.add((epochs * members, options.get("teacher_momentum", 0.9)))
-    return sum(epochs for epochs, _ in plans) * spec.dataset.num_train
+    """Images passed while training teachers, proxies and pools; equal plans are trained once."""
+    plans = {*_plans(spec.base_method), *chain(*map(_teacher_plans, spec.privileged))}
+    steps_per_epoch = -(-spec.dataset.num_train // 256)
+    epochs = [max(plan.epochs, -(-plan.min_steps // steps_per_epoch)) for plan in plans]
+    return sum(epochs) * spec.dataset.num_train
+
+
+class _Plan(NamedTuple):
+    """What of a ``TrainingPlan`` tells the networks of one job apart."""
+
+    epochs: int
+    min_steps: int
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    member: int = 0
+    of_pool: bool = False
+
+
+def _plans(base: Component) -> Iterator[_Plan]:
+    """Networks that a base method has trained on the real data."""
+    options = base.options
+    if "proxy_epochs" in options:
+        yield _Plan(int(options["proxy_epochs"]), int(options.get("proxy_min_steps", 0)))
+    for member in range(int(options.get("pool_networks", 0))):
+        yield _Plan(int(options["pool_epochs"]), 0, member=member, of_pool=True)
+
+
+def _teacher_plans(component: Component) -> Iterator[_Plan]:
+    """Networks that a privileged type has trained on the real data."""
+    options = component.options
+    for member in (*teachers_of(component), *networks_matched_at(component)):
+        yield _Plan(
+            int(options["teacher_epochs"]),
+            int(options.get("teacher_min_steps", 0)),
+            options.get("teacher_momentum", 0.9),
+            options.get("teacher_weight_decay", 5e-4),
+            member,
+        )
 
 
 def _arm_images(spec: JobSpec) -> list[int]:

@@ -44,6 +44,9 @@ from dcpi_core.privileged.features.presets import MEASURED, PRESETS, UNROLLED
 from dcpi_core.privileged.features.storage import Storage, as_stored
 from dcpi_core.real_training import TrainingPlan
 from dcpi_core.registry import PRIVILEGED_TYPES
+from dcpi_core.spec.controls import label_steps, networks_matched_at, teachers_of
+from dcpi_core.spec.job import Component
+from dcpi_core.spec.rules import tunes_images
 from dcpi_core.unrolling import Course, UnrolledOptions, nobody, update
 
 RELATIVE_STEP = 2e-3
@@ -103,10 +106,6 @@ class FeatureOptions(TeacherOptions, LoopOptions, UnrolledOptions):
     tuned_image_momentum: float = Field(0.5, ge=0, lt=1)
 
 
-TRAINED_NETWORKS = 4
-"""How many other teachers labels are matched at, in turn."""
-
-
 @dataclass
 class FeatureState:
     """Labels as they are and as they were, images, and networks while they are trained.
@@ -152,9 +151,9 @@ class Feature:
         return "average"
 
     @property
-    def tunes_images(self) -> bool:
-        learned = self.options.learning == "gradient_matching"
-        return learned and self.options.schedule != "labels_only"
+    def component(self) -> Component:
+        """This type as a spec names it: the rules for specs hold here."""
+        return Component(name=self.labels.kind, options=self.options.model_dump())
 
     def needs(self, ctx: Context) -> list[TrainingPlan]:
         return [*self._sources(ctx), *self._trained_networks(ctx)]
@@ -163,13 +162,7 @@ class Feature:
         return self._sources(ctx) if self.options.label_init == "teacher" else []
 
     def total_steps(self, ctx: Context) -> int:
-        options = self.options
-        return {
-            "assigned": 0,
-            "distribution_matching": 1,
-            "gradient_matching": options.iterations * options.outer_loops,
-            "unrolled": options.unrolled_updates,
-        }[options.learning]
+        return label_steps(self.component)
 
     def init(self, condensed: CondensedSet, ctx: Context) -> FeatureState:
         options = self.options
@@ -226,21 +219,14 @@ class Feature:
 
     def finish(self, state: FeatureState) -> Enrichment:
         metrics = {"teacher_train_accuracy": state.teacher_accuracy, "label_drift": _drift(state)}
-        images = state.images if self.tunes_images else None
+        images = state.images if tunes_images(self.component) else None
         return Enrichment(self._labels(state.values, state), metrics, images)
 
     def _sources(self, ctx: Context) -> list[TrainingPlan]:
-        unused = self.options.learning != "distribution_matching"
-        if self.options.label_init == "noise" and unused:
-            return []
-        return [self.options.plan(ctx, member) for member in range(self.options.labels_per_image)]
+        return [self.options.plan(ctx, member) for member in teachers_of(self.component)]
 
     def _trained_networks(self, ctx: Context) -> list[TrainingPlan]:
-        matched = self.options.learning == "gradient_matching"
-        if not matched or self.options.label_networks == "fresh":
-            return []
-        first = self.options.labels_per_image
-        return [self.options.plan(ctx, first + number) for number in range(TRAINED_NETWORKS)]
+        return [self.options.plan(ctx, member) for member in networks_matched_at(self.component)]
 
     def _network(self, iteration: int, ctx: Context) -> Network:
         pool_of_plans = self._trained_networks(ctx)
@@ -316,7 +302,7 @@ class Feature:
             by_class = ctx.runtime.map(match, range(ctx.facts.num_classes))
         by_label = zip(*by_class, strict=True)
         self._move_labels(state, [torch.cat([m.labels for m in own]) for own in by_label])
-        if self.tunes_images:
+        if tunes_images(self.component):
             parts = [torch.stack([_present(m.images) for m in own]).mean(0) for own in by_class]
             self._move_images(state, torch.cat(parts))
         return float(sum(found.value for own in by_class for found in own)) / len(values)

@@ -1,11 +1,15 @@
+from pathlib import Path
+
 import pytest
 
+from dcpi_core.privileged.features.feature import Feature, FeatureOptions
 from dcpi_core.spec.catalog import load_catalog
 from dcpi_core.spec.dataset import DatasetFacts, License
 from dcpi_core.spec.errors import InvalidInput
 from dcpi_core.spec.estimate import _forward_flops, estimate, estimate_verification
 from dcpi_core.spec.job import JobRequest
 from dcpi_core.spec.resolve import resolve
+from tests.core.problems import blobs, context
 
 
 def facts(channels, height, width):
@@ -147,6 +151,51 @@ def test_unrolled_labels_cost_two_windows_an_update_and_the_real_images_that_jud
     forward = load_catalog().networks["ConvNetD3"].facts["by_size"]["32"]["forward_flops"]
     window = 7 * 4 * 9 + 256 * 3
     assert flops(30) - flops(10) == pytest.approx(20 * forward * 2 * window)
+
+
+class TestTeachers:
+    """Passes of 200 real images that further epochs of the teachers cost, in networks."""
+
+    def count(self, pi, method="random"):
+        def flops(epochs):
+            small = {"teacher_epochs": epochs, "teacher_min_steps": 0}
+            proxy = {"proxy_epochs": epochs, "proxy_min_steps": 0} if method != "random" else {}
+            options = {"base": proxy, "pi": {name: small | own for name, own in pi.items()}}
+            request = {
+                "dataset": "shapes",
+                "images_per_class": 2,
+                "base_method": method,
+                "pi_type": list(pi),
+                "options": options,
+            }
+            found = resolve(JobRequest.model_validate(request), facts(3, 32, 32), load_catalog())
+            return estimate(found).flops
+
+        forward = load_catalog().networks["ConvNetD3"].facts["by_size"]["32"]["forward_flops"]
+        return (flops(5) - flops(2)) / (3 * 200 * 3 * forward)
+
+    @pytest.mark.parametrize(
+        ("options", "networks"),
+        [
+            ({}, 1),
+            ({"labels_per_image": 3}, 3),
+            ({"label_networks": "trained"}, 1),
+            (LEARNED | {"label_networks": "trained"}, 5),
+            (LEARNED | {"label_networks": "trained", "label_init": "noise"}, 4),
+            ({"label_init": "noise"}, 0),
+            ({"label_init": "noise", "learning": "distribution_matching"}, 1),
+        ],
+    )
+    def test_as_many_as_the_labels_need(self, options, networks):
+        assert self.count({"feature": options}) == pytest.approx(networks)
+        assert len(Feature(FeatureOptions(**options)).needs(context(blobs(), Path()))) == networks
+
+    def test_equal_ones_are_trained_once(self):
+        both = {"soft": {}, "feature": {"labels_per_image": 2}}
+        assert self.count(both) == pytest.approx(2)
+        assert self.count(both, method="herding") == pytest.approx(2)
+        other = {"soft": {}, "feature": {"teacher_weight_decay": 0}}
+        assert self.count(other) == pytest.approx(2)
 
 
 def test_tiles_and_networks_in_training_are_counted():
