@@ -14,11 +14,15 @@ from torch.nn import functional as F
 
 from dcpi_core.compute import Runtime
 from dcpi_core.condensed import CondensedSet, PrivilegedLabels, StudentOutput
+from dcpi_core.datasets.base import Split, normalise
 from dcpi_core.networks import Layer, Network, first_order_maps
 from dcpi_core.ops.augment import augment
 from dcpi_core.rng import Streams
+from dcpi_core.spec.dataset import DatasetFacts
 from dcpi_core.spec.errors import TrainingDiverged
 from dcpi_core.spec.protocols import Augmentation
+
+TEST_BATCH = 1024
 
 OnStep = Callable[[int, int], None]
 """Called after each step with (steps done, steps in all); may raise to stop the training."""
@@ -246,6 +250,13 @@ def predict(
 
     for images in batches:
         yield from runtime.map(of_piece, [images[piece] for piece in runtime.chunks(len(images))])
+
+
+def logits_on(network: Network, split: Split, facts: DatasetFacts, runtime: Runtime) -> Tensor:
+    """Logits (n, K) of a trained network on these images, on the CPU; moves it to the device."""
+    network.to(runtime.device)
+    batches = (normalise(images, facts) for images in split.images.split(TEST_BATCH))
+    return torch.cat([logits.cpu() for _, logits in predict(network, batches, runtime)])
 
 
 def has_batch_norm(network: nn.Module) -> bool:

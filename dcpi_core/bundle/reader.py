@@ -12,16 +12,14 @@ from dcpi_core.bundle.source import open_source
 from dcpi_core.bundle.tensors import from_tensors
 from dcpi_core.compute import Runtime
 from dcpi_core.condensed import CondensedSet
-from dcpi_core.datasets.base import Split, normalise
+from dcpi_core.datasets.base import Split
 from dcpi_core.networks import Network, build
 from dcpi_core.rng import Streams
 from dcpi_core.spec.errors import BundleError
 from dcpi_core.spec.job import JobSpec
 from dcpi_core.spec.manifest import Manifest
 from dcpi_core.spec.report import Report
-from dcpi_core.training import Recipe, fit, predict
-
-_TEST_BATCH = 256
+from dcpi_core.training import Recipe, fit, logits_on
 
 
 @dataclass(frozen=True)
@@ -73,17 +71,8 @@ class Bundle:
     def evaluate(self, network: Network, test: Split, device: str = "auto") -> float:
         """Share of the test images, in [0, 1], that ``network`` classifies correctly."""
         runtime = Runtime.choose(device)
-        network.to(runtime.device)
-        parts = test.images.split(_TEST_BATCH)
-        batches = (normalise(part, self.spec.dataset) for part in parts)
-        hits = 0
-        found = predict(network, batches, runtime)
-        start = 0
-        for _, logits in found:
-            stop = start + len(logits)
-            hits += int((logits.argmax(1).cpu() == test.labels[start:stop]).sum())
-            start = stop
-        return hits / len(test.labels)
+        logits = logits_on(network, test, self.spec.dataset, runtime)
+        return float((logits.argmax(1) == test.labels).double().mean())
 
 
 def load(path: str | Path) -> Bundle:

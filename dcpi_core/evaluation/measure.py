@@ -10,14 +10,13 @@ from torch import Tensor
 
 from dcpi_core.compute import Runtime
 from dcpi_core.condensed import CondensedSet
-from dcpi_core.datasets.base import ImageDataset, Split, normalise
+from dcpi_core.datasets.base import ImageDataset, Split
 from dcpi_core.evaluation.scoring import confusion_matrix, expected_calibration_error
 from dcpi_core.networks import Network, build
 from dcpi_core.rng import Streams
 from dcpi_core.spec.dataset import DatasetFacts
-from dcpi_core.training import OnStep, Recipe, fit, predict
+from dcpi_core.training import OnStep, Recipe, fit, logits_on
 
-TEST_BATCH = 1024
 CONFUSION_CLASSES = 20
 """A confusion matrix grows with the square of the classes, and nobody reads a large one."""
 
@@ -149,10 +148,7 @@ def accuracy_on(
     split: Split, network: Network, facts: DatasetFacts, runtime: Runtime
 ) -> Measurement:
     """Test a trained network on these images; moves it to the runtime's device."""
-    network.to(runtime.device)
-    batches = (normalise(images, facts) for images in split.images.split(TEST_BATCH))
-    found = predict(network, batches, runtime)
-    return measurement_of(torch.cat([logits.cpu() for _, logits in found]), split.labels)
+    return measurement_of(logits_on(network, split, facts, runtime), split.labels)
 
 
 def measurement_of(logits: Tensor, labels: Tensor) -> Measurement:

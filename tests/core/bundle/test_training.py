@@ -141,6 +141,14 @@ def test_the_recipes_are_the_same(small_bundle):
     assert rates[-1] == pytest.approx(recipe.optimizer.lr * recipe.schedule.factor)
 
 
+def test_a_bundle_tests_a_network_as_the_evaluation_does(small_bundle, blobs):
+    from dcpi_core.evaluation.measure import accuracy
+
+    bundle, runtime = load(small_bundle), Runtime.choose("cpu")
+    network = bundle.build_network(seed=4)
+    assert bundle.evaluate(network, blobs.test, "cpu") == accuracy(network, blobs, runtime).accuracy
+
+
 def test_a_bundle_trains_to_the_measurement_of_its_report(small_bundle, blobs):
     """``bundle.fit(seed=i)`` is run i of the report: the same student, bit for bit."""
     from dcpi_core.evaluation.measure import Trial, measure
