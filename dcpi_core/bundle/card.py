@@ -7,6 +7,7 @@ from typing import Any
 from dcpi_core.bundle.markdown import indented, listing, plain
 from dcpi_core.bundle.measured import measured_sections
 from dcpi_core.registry import METHODS, PRIVILEGED_TYPES, Registry
+from dcpi_core.spec.catalog import load_catalog
 from dcpi_core.spec.errors import UnknownName
 from dcpi_core.spec.manifest import ComponentInfo, Manifest, Privileged
 from dcpi_core.spec.protocols import Augmentation
@@ -105,8 +106,10 @@ def _training(manifest: Manifest) -> str:
     recipe, rate = manifest.recipe, manifest.recipe.optimizer
     augmentation = _AUGMENTATIONS[recipe.augmentation]
     name = manifest.source.dataset
-    # A published dataset is known by its name; an upload only to whoever has its archive.
-    published = not manifest.source.fingerprint
+    # A published dataset is known by its name; an upload only to whoever has its archive, which
+    # may be called the same.
+    known = load_catalog().datasets.get(name)
+    published = known is not None and known.title == manifest.source.title
     loader = f'load("{name}")' if published else 'load_prepared("the prepared archive")'
     given = name if published else "--archive FILE"
     return (

@@ -198,6 +198,24 @@ class TestForReaders:
         assert "<script>" not in text.replace("\\<script", "")
         assert "\n# \\<" not in text
 
+    @pytest.mark.parametrize("fingerprint", ["", "0" * 64])
+    @pytest.mark.parametrize(
+        ("named", "how"),
+        [
+            ({"name": "cifar10", "title": "CIFAR-10"}, 'load("cifar10").test'),
+            ({"name": "cifar10"}, 'load_prepared("the prepared archive").test'),
+            ({}, 'load_prepared("the prepared archive").test'),
+        ],
+        ids=["published", "namesake", "upload"],
+    )
+    def test_the_card_says_how_to_get_the_test_images(
+        self, tmp_path, condensed, spec, report, named, how, fingerprint
+    ):
+        facts = spec.dataset.model_copy(update=named | {"fingerprint": fingerprint})
+        write(tmp_path, condensed, spec.model_copy(update={"dataset": facts}), report)
+        text = (tmp_path / "README.md").read_text()
+        assert f"print(bundle.evaluate(network, {how}))" in text
+
     def test_grid_shows_every_pixel_enlarged(self, bundle_dir, condensed, facts):
         from dcpi_core.bundle.previews import to_pixels
 
