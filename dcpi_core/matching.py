@@ -17,7 +17,7 @@ from dcpi_core.context import Context
 from dcpi_core.networks import Network
 from dcpi_core.ops.augment import augment
 from dcpi_core.ops.distances import gradient_distance
-from dcpi_core.ops.siamese import Draw
+from dcpi_core.ops.siamese import Draw, seen_through
 from dcpi_core.rng import Streams
 from dcpi_core.spec.base import Options
 from dcpi_core.spec.catalog import Preset
@@ -70,10 +70,8 @@ def real_gradients(
 
     ``draw`` is the augmentation that they are seen through, if any.
     """
-    images = ctx.real_batch(label, count, step)
-    if draw is not None:
-        images = draw.apply(images)
-    return gradients(network, images, _labels(label, images), ctx.runtime)[0]
+    images = seen_through(ctx.real_batch(label, count, step), draw)
+    return gradients(network, images, labels_of(label, images), ctx.runtime)[0]
 
 
 def match_images(
@@ -89,7 +87,7 @@ def match_images(
         The distance (scalar, detached) and its gradient with respect to ``images``.
     """
     images = images.detach().requires_grad_()
-    loss = F.cross_entropy(network(images), _labels(label, images))
+    loss = F.cross_entropy(network(images), labels_of(label, images))
     synthetic = torch.autograd.grad(loss, list(network.parameters()), create_graph=True)
     distance = gradient_distance(synthetic, real)
     (image_gradient,) = torch.autograd.grad(distance, images)
@@ -148,5 +146,6 @@ def network_state(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in network.state_dict().items()}
 
 
-def _labels(label: int, images: Tensor) -> Tensor:
+def labels_of(label: int, images: Tensor) -> Tensor:
+    """The labels (n,) of n images of one class, where the images are."""
     return torch.full((len(images),), label, device=images.device)

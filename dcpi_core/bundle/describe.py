@@ -12,6 +12,7 @@ from dcpi_core.bundle.tensors import (
     LABELS,
     SOURCE_INDICES,
     WEIGHTS,
+    stored_bytes,
     tensor_name,
     to_tensors,
 )
@@ -174,20 +175,12 @@ def _privileged(content: Content) -> tuple[Privileged, ...]:
 
 
 def _budget(content: Content) -> Budget:
-    tensors, _ = content.stored
-    privileged = {entry.type: entry.bytes for entry in _privileged(content)}
-    images = tensors[IMAGES].nbytes
-    labels = sum(tensors[name].nbytes for name in (LABELS, WEIGHTS) if name in tensors)
+    size = stored_bytes(content.condensed)
     return Budget(
         images_per_class=content.spec.images_per_class,
         num_images=content.spec.num_images,
         effective_fraction=content.spec.effective_fraction,
-        bytes=Bytes(
-            images=images,
-            labels=labels,
-            privileged=privileged,
-            total=images + labels + sum(privileged.values()),
-        ),
+        bytes=Bytes(**size.model_dump(), total=size.total),
     )
 
 

@@ -1,7 +1,7 @@
 """Networks of the literature by name; all give features and classify them."""
 
 from dcpi_core.networks.base import FeatureShape, Layer, Network
-from dcpi_core.networks.factory import build, convnet_depth_for, default_network_name
+from dcpi_core.networks.factory import build
 from dcpi_core.networks.first_order import first_order_features, first_order_maps
 from dcpi_core.networks.tapped import Taps, taps
 
@@ -11,8 +11,6 @@ __all__ = [
     "Network",
     "Taps",
     "build",
-    "convnet_depth_for",
-    "default_network_name",
     "first_order_features",
     "first_order_maps",
     "taps",

@@ -1,4 +1,4 @@
-"""Networks by name, and the name that suits an image size."""
+"""Networks by name."""
 
 from typing import Any
 
@@ -8,7 +8,6 @@ from dcpi_core.networks.base import Inputs, Network
 from dcpi_core.registry import NETWORKS, Entry
 from dcpi_core.spec.base import Options
 from dcpi_core.spec.errors import FieldProblem, InvalidInput
-from dcpi_core.spec.resolve import convnet_depth
 
 
 def build(
@@ -41,23 +40,6 @@ def build(
         raise InvalidInput(f"channels, classes and image sides must be at least 1: {inputs}")
     network: Network = entry.target(inputs, _parse(entry, options))
     return network
-
-
-def convnet_depth_for(image_size: int | tuple[int, int]) -> int:
-    """Depth of ConvNet that the literature uses for this image size.
-
-    Three blocks for 28 and 32 pixels and one more for each doubling (64: 4, 128: 5, 224: 6), so
-    that the last map is about 4 x 4; never fewer than two nor more than six.
-    """
-    side = image_size if isinstance(image_size, int) else min(image_size)
-    if side < 1:
-        raise InvalidInput(f"image sides must be at least 1, not {image_size}")
-    return convnet_depth(side, side)
-
-
-def default_network_name(image_size: int | tuple[int, int]) -> str:
-    """Name of the ConvNet of the right depth, e.g. ``"ConvNetD3"`` for 32 pixels."""
-    return f"ConvNetD{convnet_depth_for(image_size)}"
 
 
 def _parse(entry: Entry[Any], given: dict[str, Any]) -> Options:

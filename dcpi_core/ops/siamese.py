@@ -46,6 +46,11 @@ class Draw:
         return _APPLY[self.operation](images, self.uniforms)
 
 
+def seen_through(images: Tensor, draw: Draw | None) -> Tensor:
+    """Images (n, C, H, W) after this change, if there is one."""
+    return images if draw is None else draw.apply(images)
+
+
 def siamese_draw(operations: tuple[str, ...], generator: torch.Generator) -> Draw:
     """One operation of ``operations`` with one strength for all images it is applied to."""
     return individual_draw(operations, generator, 1)

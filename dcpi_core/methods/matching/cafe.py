@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.context import Context, Metrics
-from dcpi_core.matching import freeze_batch_norm, train_between_updates
+from dcpi_core.matching import freeze_batch_norm, labels_of, train_between_updates
 from dcpi_core.methods.matching.base import (
     GradientMatchingOptions,
     ImageState,
@@ -25,7 +25,7 @@ from dcpi_core.methods.matching.base import (
     initial_images,
 )
 from dcpi_core.networks import Network, taps
-from dcpi_core.ops.siamese import Draw
+from dcpi_core.ops.siamese import Draw, seen_through
 from dcpi_core.real_training import TrainingPlan
 from dcpi_core.registry import METHODS
 from dcpi_core.spec.catalog import Preset
@@ -136,7 +136,7 @@ class CAFE:
 
         @torch.no_grad()
         def centre_of(label: int) -> Tensor:
-            return taps(network, _seen(own[label], draws[label])).features.flatten(1).mean(0)
+            return taps(network, seen_through(own[label], draws[label])).features.flatten(1).mean(0)
 
         targets = ctx.runtime.map(target_of, classes)
         centres = torch.stack(ctx.runtime.map(centre_of, classes))
@@ -145,7 +145,7 @@ class CAFE:
 
         def moved(label: int) -> tuple[Tensor, Tensor]:
             part = own[label].detach().requires_grad_()
-            places = places_of(network, _seen(part, draws[label]))
+            places = places_of(network, seen_through(part, draws[label]))
             aligned = alignment([place.mean(0) for place in places], targets[label].means)
             # The centre's share of the discrimination, by the chain rule.
             joint = aligned + weight * (slopes[label] * places[-1].mean(0)).sum()
@@ -160,7 +160,7 @@ class CAFE:
     def _target(
         self, network: Network, label: int, position: int, draw: Draw | None, ctx: Context
     ) -> Target:
-        real = _seen(ctx.real_batch(label, self.options.real_batch, position), draw)
+        real = seen_through(ctx.real_batch(label, self.options.real_batch, position), draw)
         sums, features = list[list[Tensor]](), list[Tensor]()
         for piece in ctx.runtime.chunks(len(real)):
             places = places_of(network, real[piece])
@@ -227,9 +227,7 @@ def discriminate(features: Sequence[Tensor], centres: Tensor) -> tuple[Tensor, T
         The sum (scalar) and its derivative by the centres, (K, d).
     """
     centres = centres.detach().requires_grad_()
-    labels = torch.cat(
-        [torch.full((len(own),), label, device=own.device) for label, own in enumerate(features)]
-    )
+    labels = torch.cat([labels_of(label, own) for label, own in enumerate(features)])
     loss = F.cross_entropy(torch.cat(list(features)) @ centres.t(), labels, reduction="sum")
     (slopes,) = torch.autograd.grad(loss, centres)
     return loss.detach(), slopes
@@ -239,7 +237,3 @@ def spread_of(values: Sequence[float], window: int) -> float | None:
     """Range of the last ``window`` values; None while there are fewer."""
     last = values[-window:]
     return max(last) - min(last) if len(last) == window else None
-
-
-def _seen(images: Tensor, draw: Draw | None) -> Tensor:
-    return images if draw is None else draw.apply(images)

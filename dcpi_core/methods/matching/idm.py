@@ -33,7 +33,7 @@ from dcpi_core.methods.matching.base import (
 )
 from dcpi_core.networks import Network, first_order_features
 from dcpi_core.ops.partition import tiles_of
-from dcpi_core.ops.siamese import Draw
+from dcpi_core.ops.siamese import Draw, seen_through
 from dcpi_core.real_training import TrainingPlan
 from dcpi_core.registry import METHODS
 from dcpi_core.spec.catalog import Preset
@@ -152,8 +152,7 @@ class IDM:
     def _real_mean(
         self, network: Network, label: int, number: int, draw: Draw | None, ctx: Context
     ) -> Tensor:
-        real = ctx.real_batch(label, self.options.real_batch, number)
-        real = real if draw is None else draw.apply(real)
+        real = seen_through(ctx.real_batch(label, self.options.real_batch, number), draw)
         pieces = ctx.runtime.chunks(len(real))
         parts = [first_order_features(network, real[piece]).flatten(1) for piece in pieces]
         return torch.cat(parts).mean(0)
@@ -175,8 +174,7 @@ class IDM:
             weight: of the cross entropy.
         """
         images = images.detach().requires_grad_()
-        seen = tiles_of(images, self.options.partition)
-        seen = seen if draw is None else draw.apply(seen)
+        seen = seen_through(tiles_of(images, self.options.partition), draw)
         features = network.features(seen)
         loss = (features.flatten(1).mean(0) - target).square().sum()
         if weight:

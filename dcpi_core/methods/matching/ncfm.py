@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.context import Context, Metrics
 from dcpi_core.datasets.base import denormalise, standardise
-from dcpi_core.matching import network_state
+from dcpi_core.matching import labels_of, network_state
 from dcpi_core.methods.matching.base import PoolOptions, draw_pair, initial_images, initial_tiles
 from dcpi_core.networks import Network, first_order_features
 from dcpi_core.ops.characteristic import characteristic_distance
@@ -316,7 +316,7 @@ def frequency_network(width: int) -> nn.Sequential:
 
 def classification_loss(network: Network, images: Tensor, label: int) -> Tensor:
     """Cross entropy of images of one class (scalar)."""
-    return F.cross_entropy(network(images), torch.full((len(images),), label, device=images.device))
+    return F.cross_entropy(network(images), labels_of(label, images))
 
 
 def draws_for(label: int, number: int, phase: int, ctx: Context) -> list[Draw]:

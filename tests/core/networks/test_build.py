@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from dcpi_core.networks import build, convnet_depth_for, default_network_name
+from dcpi_core.networks import build
 from dcpi_core.networks.base import with_fixed
 from dcpi_core.networks.convnet import ConvNetOptions
 from dcpi_core.spec.dataset import DatasetFacts
 from dcpi_core.spec.errors import InvalidInput, UnknownName
-from dcpi_core.spec.resolve import default_network
+from dcpi_core.spec.resolve import convnet_depth, default_network
 
 
 def kinds(network: nn.Module) -> list[str]:
@@ -159,23 +159,15 @@ def test_layers_that_do_not_exist(layer):
     ("side", "depth"), [(8, 2), (16, 2), (28, 3), (32, 3), (64, 4), (128, 5), (224, 6), (256, 6)]
 )
 def test_depth_by_image_size(side, depth):
-    assert convnet_depth_for(side) == depth
-    assert default_network_name((2 * side, side)) == f"ConvNetD{depth}"
+    assert convnet_depth(side, side) == convnet_depth(2 * side, side) == depth
 
 
 @given(st.integers(4, 1024), st.integers(4, 1024))
 @settings(max_examples=60, deadline=None)
-def test_the_default_is_that_of_the_spec_and_can_be_built(height, width):
-    facts = DatasetFacts.model_construct(height=height, width=width)
-    name = default_network_name((height, width))
-    assert name == default_network(facts)
+def test_the_default_can_be_built(height, width):
+    name = default_network(DatasetFacts.model_construct(height=height, width=width))
     with torch.device("meta"):
         assert min(build(name, 3, 2, (height, width)).feature_shape()) >= 1
-
-
-def test_depth_of_nothing():
-    with pytest.raises(InvalidInput):
-        convnet_depth_for(0)
 
 
 def test_fixed_options_keep_their_order_and_the_others():

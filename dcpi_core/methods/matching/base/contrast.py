@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dcpi_core.context import Context
-from dcpi_core.matching import real_gradients
+from dcpi_core.matching import labels_of, real_gradients
 from dcpi_core.methods.matching.base.gradients import GradientMatching, GradientMatchingOptions
 from dcpi_core.methods.matching.base.images import draw_for
 from dcpi_core.networks import Network
 from dcpi_core.ops.distances import gradient_distance
-from dcpi_core.ops.siamese import Draw
+from dcpi_core.ops.siamese import Draw, seen_through
 from dcpi_core.spec.catalog import Preset
 from dcpi_core.spec.protocols import Augmentation
 from dcpi_core.training import gradients
@@ -61,8 +61,8 @@ class ContrastiveMatching(GradientMatching):
             return real_gradients(network, label, number, count, ctx, draws[label])
 
         def synthetic_of(label: int) -> list[Tensor]:
-            seen = _seen(own[label], draws[label])
-            return gradients(network, seen, _labels(label, seen), ctx.runtime)[0]
+            seen = seen_through(own[label], draws[label])
+            return gradients(network, seen, labels_of(label, seen), ctx.runtime)[0]
 
         real = _mean(ctx.runtime.map(real_of, classes))
         synthetic = _mean(ctx.runtime.map(synthetic_of, classes))
@@ -96,21 +96,13 @@ def along(
         (n, C, H, W).
     """
     images = images.detach().requires_grad_()
-    seen = _seen(images, draw)
-    loss = F.cross_entropy(network(seen), _labels(label, seen))
+    seen = seen_through(images, draw)
+    loss = F.cross_entropy(network(seen), labels_of(label, seen))
     found = torch.autograd.grad(loss, list(network.parameters()), create_graph=True)
     products = [(g * s).sum() for g, s in zip(found, slope, strict=True)]
     (gradient,) = torch.autograd.grad(torch.stack(products).sum(), images)
     return gradient
 
 
-def _seen(images: Tensor, draw: Draw | None) -> Tensor:
-    return images if draw is None else draw.apply(images)
-
-
 def _mean(by_class: list[list[Tensor]]) -> list[Tensor]:
     return [torch.stack(same).mean(0) for same in zip(*by_class, strict=True)]
-
-
-def _labels(label: int, images: Tensor) -> Tensor:
-    return torch.full((len(images),), label, device=images.device)
