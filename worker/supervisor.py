@@ -11,6 +11,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from sqlalchemy.orm import Session
+
 from app.jobs import picking, repository
 from app.jobs.leases import Lease, Wanted
 from app.jobs.states import Status
@@ -72,7 +74,7 @@ class Supervisor:
             return self._pass_on(job_id)
         settings = self._tools.settings
         with unit_of_work(self._tools.sessions) as session:
-            queue = repository.queue_of(session, job_id) or settings.queue
+            queue = self._queue_of(session, job_id)
             worker = socket.gethostname()
             lease = picking.claim_next(session, queue, worker, settings.lease_seconds)
         if lease is None:
@@ -89,7 +91,11 @@ class Supervisor:
     def _pass_on(self, job_id: str) -> None:
         """A message that came too late: this process ends, another may take the job."""
         with unit_of_work(self._tools.sessions) as session:
-            outbox.ring(session, job_id, self._tools.settings.queue)
+            outbox.ring(session, job_id, self._queue_of(session, job_id))
+
+    def _queue_of(self, session: Session, job_id: str) -> str:
+        """The job's own, whichever is the one of new jobs; that one if the job was deleted."""
+        return repository.queue_of(session, job_id) or self._tools.settings.queue
 
     def _work(self, lease: Lease, pulse: Pulse, workspace: Path) -> None:
         checkpoint = Checkpoint(self._tools.storage, lease.job_id, workspace)

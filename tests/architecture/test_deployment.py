@@ -110,7 +110,9 @@ def test_data_lives_in_named_volumes(compose):
         for service in compose["services"].values()
         for volume in service.get("volumes", ())
     }
-    assert mounted == set(compose["volumes"])
+    folders = {place for place in mounted if place.startswith(("$", "."))}
+    assert folders == {"${DCPI_DATA"}, "what users put there themselves"
+    assert mounted - folders == set(compose["volumes"])
 
 
 def test_secrets_have_no_default(root):
@@ -139,6 +141,36 @@ def test_environment_names_are_real_settings(compose, stages):
         assert {key for key in given if key.startswith("DCPI_")} <= known, name
     in_images = set(re.findall(r"\bDCPI_[A-Z_]+", str(stages)))
     assert in_images <= known
+
+
+def queues_of(name: str, compose: dict[str, Any], stages: dict[str, list[str]]) -> set[str]:
+    """Queues that a worker of the compose file serves."""
+    service = compose["services"][name]
+    (words,) = [line for line in stages[service["build"]["target"]] if line.startswith("CMD [")]
+    command = service.get("command") or json.loads(words[4:])
+    return set(command[command.index("--queues") + 1].split(","))
+
+
+def test_by_default_a_worker_serves_the_queue_of_new_jobs(compose, stages):
+    services = compose["services"]
+    for name in OURS:
+        assert services[name]["environment"]["DCPI_QUEUE"] == "${DCPI_QUEUE:-cpu}", name
+    default = [name for name in OURS if "worker" in name and "profiles" not in services[name]]
+    served = set().union(*(queues_of(name, compose, stages) for name in default))
+    assert "cpu" in served
+    assert "gpu" in queues_of("worker-gpu", compose, stages)
+
+
+def test_every_setting_can_be_given_without_an_edit(compose):
+    for name in OURS:
+        assert compose["services"][name]["env_file"] == [{"path": "dcpi.env", "required": False}]
+
+
+@pytest.mark.parametrize("name", ["worker-cpu", "worker-gpu"])
+def test_workers_find_published_datasets_in_a_folder_of_the_host(name, compose):
+    service = compose["services"][name]
+    root = service["environment"]["DCPI_DATA_ROOT"]
+    assert f"${{DCPI_DATA:-./data}}:{root}" in service["volumes"]
 
 
 def commands(compose: dict[str, Any], stages: dict[str, list[str]]) -> list[list[str]]:

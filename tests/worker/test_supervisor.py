@@ -12,18 +12,21 @@ from pathlib import Path
 
 import pytest
 from obstore.exceptions import GenericError
-from sqlalchemy import text, update
+from sqlalchemy import select, text, update
 from sqlalchemy.exc import OperationalError
 
 from app.jobs import control, leases
 from app.jobs.checkpoints import key_of
+from app.kit.db import unit_of_work
 from app.kit.storage import Storage
-from app.models import DEFAULT_TENANT, Dataset, Job
+from app.models import DEFAULT_TENANT, Dataset, Job, OutboxMessage
 from dcpi_core.spec.catalog import load_catalog
 from tests.worker.waiting import until
 from worker import kernel, settlement
 from worker.housekeeping import Housekeeper
 from worker.supervisor import Supervisor, runner_command
+
+CPU, GPU = {"queue": "cpu"}, {"queue": "gpu"}
 
 
 def test_a_job_succeeds(desk):
@@ -408,6 +411,16 @@ def test_a_message_that_comes_too_late_is_passed_on(desk):
     desk.stop.set()
     desk.run("finish", job_id)
     assert (desk.starts(), desk.rung()) == (0, [job_id])
+
+
+def test_it_is_passed_on_to_the_queue_of_the_job(desk):
+    desk.tools = replace(desk.tools, settings=desk.tools.settings.model_copy(update=CPU))
+    job_id = desk.submit()
+    desk.tools = replace(desk.tools, settings=desk.tools.settings.model_copy(update=GPU))
+    desk.stop.set()
+    desk.run("finish", job_id)
+    with unit_of_work(desk.tools.sessions) as session:
+        assert session.scalars(select(OutboxMessage.queue)).all() == ["cpu"]
 
 
 def test_silence_is_taken_for_a_stall(desk):
