@@ -47,8 +47,9 @@ RUN pip install --no-deps --no-build-isolation . \
 
 FROM base AS api
 COPY --from=build-api /opt/dcpi /opt/dcpi
-# As the command below: where it listens decides whether it asks for API keys.
-ENV DCPI_HOST=0.0.0.0
+# As the command below: where it listens decides whether it asks for API keys. A form is spooled to
+# TMPDIR as it arrives: an upload is larger than a /tmp in memory.
+ENV DCPI_HOST=0.0.0.0 TMPDIR=/var/lib/dcpi
 USER 10001:10001
 EXPOSE 8000
 HEALTHCHECK --interval=15s --timeout=5s --start-period=20s --retries=4 \

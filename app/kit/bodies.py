@@ -5,6 +5,7 @@ them breaks something further in (a database column, an answer, a job that start
 """
 
 import json
+import logging
 import re
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NoReturn
@@ -18,10 +19,14 @@ from app.kit.app_state import get_state
 from app.kit.problems import TooLarge, UnsupportedMedia
 from dcpi_core.spec.errors import InvalidInput
 
+logger = logging.getLogger(__name__)
+
 MAX_DEPTH = 32
 MAX_INTEGER = 2**63
 FORM_OVERHEAD_BYTES = 1 << 16
 """Fields, boundaries and part headers around an uploaded file."""
+DISK_SECONDS = 60
+"""After which other uploads may have left a disk that was full."""
 
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
@@ -47,7 +52,7 @@ class JsonRoute(APIRoute):
 
 
 class UploadRoute(APIRoute):
-    """Stops a form upload at the size limit, before the disk is full."""
+    """Stops a form upload at the size limit, and says whose fault it is if the disk is full."""
 
     def get_route_handler(self) -> Handler:
         handle = super().get_route_handler()
@@ -57,7 +62,14 @@ class UploadRoute(APIRoute):
         async def bounded(request: Request) -> Response:
             limit = get_state(request).settings.max_upload_bytes
             receive = _counting(request.receive, limit + FORM_OVERHEAD_BYTES, limit)
-            return await handle(Request(request.scope, receive))
+            try:
+                return await handle(Request(request.scope, receive))
+            except (OSError, HTTPException) as error:
+                # The framework calls a form that it cannot spool a broken one.
+                lost = error if isinstance(error, OSError) else error.__cause__
+                if not isinstance(lost, OSError):
+                    raise
+                raise _unwritten(lost) from lost
 
         return bounded
 
@@ -128,6 +140,12 @@ def _counting(
         return message
 
     return counted
+
+
+def _unwritten(lost: OSError) -> HTTPException:
+    logger.error("an upload cannot be written: %s", lost)
+    detail = "the service cannot write uploads just now, its disk may be full; try again later"
+    return HTTPException(503, detail, {"Retry-After": str(DISK_SECONDS)})
 
 
 def _refuse_constant(name: str) -> NoReturn:

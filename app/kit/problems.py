@@ -84,6 +84,7 @@ CODES = {
     404: "not_found",
     405: "method_not_allowed",
     413: TooLarge.code,
+    503: "unavailable",
 }
 """Of errors that the framework raises."""
 

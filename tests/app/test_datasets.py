@@ -1,7 +1,9 @@
 import asyncio
+import errno
 import io
 import os
 import subprocess
+import tempfile
 import threading
 import zipfile
 
@@ -108,6 +110,26 @@ def test_a_body_over_the_limit_is_not_even_stored(client):
     object.__setattr__(client.app.state.dcpi, "settings", small)
     response = upload(client, b"x" * 300_000)
     assert (response.status_code, response.json()["code"]) == (413, "too_large")
+
+
+def test_a_disk_that_cannot_be_written_is_not_the_callers_fault(client, monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))  # where forms are spooled
+    response = upload(client, bytes(2 << 20))
+    assert (response.status_code, response.json()["code"]) == (503, "unavailable")
+    assert int(response.headers["Retry-After"]) > 0
+    monkeypatch.undo()
+
+    def full(*_args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(service, "upload", full)
+    assert upload(client, archive()).status_code == 503
+
+
+def test_a_form_that_is_broken_is_the_callers_fault(client):
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    response = client.post("/v1/datasets", content=b"--x\r\nno header", headers=headers)
+    assert 400 <= response.status_code < 500
 
 
 def test_a_repeated_upload_gets_the_first_answer(client, state):

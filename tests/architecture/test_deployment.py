@@ -173,6 +173,15 @@ def test_workers_find_published_datasets_in_a_folder_of_the_host(name, compose):
     assert f"${{DCPI_DATA:-./data}}:{root}" in service["volumes"]
 
 
+def test_uploads_are_spooled_to_a_volume(compose, stages):
+    (line,) = [line for line in stages["api"] if line.startswith("ENV ")]
+    place = dict(word.split("=", 1) for word in line.split()[1:])["TMPDIR"]
+    api = compose["services"]["api"]
+    assert place in [volume.partition(":")[2] for volume in api["volumes"]]
+    assert f"VOLUME {place}" in stages["base"]
+    assert "TMPDIR" not in api["environment"]
+
+
 def commands(compose: dict[str, Any], stages: dict[str, list[str]]) -> list[list[str]]:
     """What our containers run: commands and health checks of both files."""
     found = []
