@@ -80,13 +80,19 @@ class Courier:
         return len(parcels)
 
     def _deliver(self, parcel: Parcel) -> None:
-        head = signing.headers(parcel.secrets, parcel.id, int(time.time()), parcel.body)
-        head |= {"Content-Type": "application/json", "User-Agent": "dcpi-webhooks"}
-        status, error = None, None
-        try:
-            status = self._send(parcel.url, head, parcel.body)
-        except NoAnswer as lost:
-            error = str(lost)[:500]
+        status, error = self._try(parcel)
         logger.info("webhook %s: %s", parcel.id, status or error)
         with unit_of_work(self._sessions) as session:
             outbox.settle(session, parcel.id, status, error)
+
+    def _try(self, parcel: Parcel) -> tuple[int | None, str | None]:
+        """Status of the answer, or why there is none; whatever happens, it counts as a try."""
+        try:
+            head = signing.headers(parcel.secrets, parcel.id, int(time.time()), parcel.body)
+            head |= {"Content-Type": "application/json", "User-Agent": "dcpi-webhooks"}
+            return self._send(parcel.url, head, parcel.body), None
+        except NoAnswer as lost:
+            return None, str(lost)[:500]
+        except Exception as error:
+            logger.exception("webhook %s cannot be sent", parcel.id)
+            return None, f"it cannot be sent ({type(error).__name__})"

@@ -26,7 +26,7 @@ class ForbiddenTarget(ConnectError):
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """What the system's resolver says; raises OSError."""
+    """What the system's resolver says; raises OSError, or UnicodeError where it is no name."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(address[0]) for *_, address in found]
 
@@ -61,7 +61,7 @@ class GuardedBackend(NetworkBackend):
     ) -> NetworkStream:
         try:
             addresses = self._look_up(host, port)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter where no name can look like this
             raise ConnectError(f"{host} cannot be looked up ({error})") from error
         # One forbidden address among several is enough: nobody needs to mix them.
         forbidden = [address for address in addresses if not self._allowed(address)]

@@ -28,6 +28,10 @@ def _plain_url(url: str) -> str:
         raise ValueError("must hold no user name or password")
     if parts.fragment or not url.isascii() or any(ord(letter) <= 32 for letter in url):
         raise ValueError("must hold neither a fragment nor spaces nor letters outside of ASCII")
+    try:
+        parts.hostname.encode("idna")  # as it is looked up
+    except UnicodeError:
+        raise ValueError("must name a host whose labels have 1 to 63 letters each") from None
     return url
 
 

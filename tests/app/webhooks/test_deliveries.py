@@ -97,7 +97,9 @@ def test_a_change_that_is_rolled_back_is_not_told(client, state, courier, job_id
     assert courier.round() == 0
 
 
-@pytest.mark.parametrize("answer", [500, 302, 404, NoAnswer("ConnectError: refused")])
+@pytest.mark.parametrize(
+    "answer", [500, 302, 404, NoAnswer("ConnectError: refused"), ValueError("a bug")]
+)
 def test_a_failure_is_tried_again_later_under_the_same_id(client, state, wire, courier, answer):
     endpoint = add(client)
     cancelled_job(client)
@@ -213,6 +215,9 @@ def test_the_record_is_kept_for_a_month(client, state, courier):
         "https://hooks.example/a b",
         "https://[::1",
         "https://hooks.example:99999/",
+        "https://hooks..example/",
+        "https://.hooks.example/",
+        f"https://{'a' * 64}.example/",
         "",
     ],
 )
@@ -220,6 +225,13 @@ def test_addresses_that_are_none_are_refused(client, url):
     response = client.post("/v1/webhook-endpoints", json={"url": url})
     assert response.status_code == 422
     assert response.json()["errors"][0]["pointer"] == "/url"
+
+
+@pytest.mark.parametrize(
+    "url", ["https://hooks.example./", "https://[2001:db8::1]:8443/", f"https://{'a' * 63}.example"]
+)
+def test_addresses_that_look_unusual_are_taken(client, url):
+    assert add(client, url=url)["url"] == url
 
 
 def test_an_event_that_does_not_exist_is_refused(client):

@@ -7,7 +7,7 @@ import time
 import httpcore
 import pytest
 
-from app.webhooks.network import ForbiddenTarget, GuardedBackend, post
+from app.webhooks.network import ForbiddenTarget, GuardedBackend, post, resolve
 
 BODY = b"{}"
 
@@ -96,6 +96,12 @@ def test_a_receiver_that_drips_is_given_up_in_time():
             send(url, look_up=Resolver(["127.0.0.1"]), seconds=0.5)
         assert time.monotonic() - began < 20.0, "of the fifty that it wants"
         thread.join()
+
+
+@pytest.mark.parametrize("host", ["a..b", ".example.org", "a" * 64 + ".example"])
+def test_a_name_that_is_none_is_no_connection(host):
+    with pytest.raises(httpcore.ConnectError, match="looked up"):
+        send(f"http://{host}/", look_up=resolve)
 
 
 def test_a_name_that_cannot_be_looked_up_is_no_connection():
