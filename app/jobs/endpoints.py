@@ -17,7 +17,7 @@ from app.jobs.schemas import AttemptRead, EventRead, JobRead, JobRetried
 from app.jobs.states import Status
 from app.jobs.stream import MEDIA_TYPE, EventStream
 from app.jobs.submission import submit
-from app.kit.app_state import SessionDep, StateDep, fetch, transact
+from app.kit.app_state import KEY, SessionDep, StateDep, fetch, transact
 from app.kit.bodies import JsonRoute
 from app.kit.clock import as_text, as_utc
 from app.kit.idempotency import KeyHeader
@@ -184,9 +184,11 @@ async def get_job(
 ) -> Any:
     """The job, how far it is, and where its result is.
 
-    With `wait` the answer comes as soon as the job has ended, at the latest after so many seconds.
+    With `wait` the answer comes as soon as the job has ended, at the latest after so many seconds,
+    or at once where too many streams and requests that wait are open.
     """
-    return await polling.look(state, request.app.state.tail, job_id, wait)
+    key_id = getattr(request.state, KEY, None)
+    return await polling.look(state, request.app.state.tail, job_id, wait, key_id)
 
 
 @router.post(

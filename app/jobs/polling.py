@@ -10,16 +10,19 @@ from app.jobs.tail import Tail
 from app.kit import app_state
 from app.kit.app_state import AppState
 from app.kit.places import NoPlace
+from dcpi_core.spec.errors import QuotaExceeded
 
 LONGEST_SECONDS = 60
 """Proxies close a connection on which nothing is said for about so long."""
 
 
-async def look(state: AppState, tail: Tail, job_id: str, wait_seconds: float) -> JobRead:
+async def look(
+    state: AppState, tail: Tail, job_id: str, wait_seconds: float, key_id: str | None = None
+) -> JobRead:
     """The job as soon as it has ended, or as it is after so many seconds; raises NotFound.
 
-    Who waits holds one of the process's places for streams, and no connection to the database. If
-    there is no place, the answer comes at once.
+    Who waits holds one of the process's places for streams, and one of those of the API key if
+    there is one, but no connection to the database. If there is no place, the answer comes at once.
     """
     deadline = time.monotonic() + wait_seconds
     read = partial(service.get, job_id=job_id)
@@ -27,9 +30,9 @@ async def look(state: AppState, tail: Tail, job_id: str, wait_seconds: float) ->
     if job.status in TERMINAL or wait_seconds == 0:
         return job
     try:
-        with state.streams.one(), tail.watching(job_id) as watch:
+        with state.streams.one(key_id), tail.watching(job_id) as watch:
             while not (watch.ended or watch.gone) and (left := deadline - time.monotonic()) > 0:
                 await watch.change(left)
-    except NoPlace:
+    except (NoPlace, QuotaExceeded):
         return job
     return await app_state.look(state, read)

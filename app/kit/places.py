@@ -23,7 +23,7 @@ class Places:
 
     @contextmanager
     def one(self, key_id: str | None = None) -> Iterator[None]:
-        """Hold a place; ``key_id`` is None where the key does not matter.
+        """Hold a place; ``key_id`` is None where no key is needed.
 
         Raises:
             NoPlace: there is none.
@@ -33,8 +33,9 @@ class Places:
             raise NoPlace
         if key_id is not None and self._by_key[key_id] >= self._per_key:
             detail = (
-                f"this API key has {self._per_key} event streams open here, and may have no more; "
-                f"close one, or ask for the events as JSON, or try again in {RETRY_AFTER_SECONDS} s"
+                f"this API key has {self._per_key} event streams and requests that wait open here, "
+                "and may have no more; close one, or ask for the events as JSON, or try again in "
+                f"{RETRY_AFTER_SECONDS} s"
             )
             problem = FieldProblem("", "streams_per_key", detail)
             raise QuotaExceeded(detail, [problem], retry_after_seconds=RETRY_AFTER_SECONDS)

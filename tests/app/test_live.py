@@ -4,6 +4,7 @@ import contextlib
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -155,6 +156,21 @@ def test_a_key_has_so_many_streams_and_loses_them_when_it_is_revoked(live, setti
         with unit_of_work(state.sessions) as session:
             append_event(session, job["id"], LOG, {"message": "later"})
         assert any("later" in line for line in kept), "another key's stream goes on"
+
+
+def test_a_request_that_waits_takes_a_place_of_its_key(live, settings):
+    state, address = live(settings.model_copy(update=KEYED | {"streams_per_key": 1}))
+    key = bearer(new_key(state, DEFAULT_TENANT_NAME, "write"))
+    with httpx.Client(base_url=address, timeout=20) as http, ThreadPoolExecutor() as pool:
+        url = f"/v1/jobs/{http.post('/v1/jobs', json=FOUR_WORDS, headers=key).json()['id']}"
+        waiting = pool.submit(http.get, url, params={"wait": 60}, headers=key, timeout=90)
+        wait_until(lambda: state.streams.taken == 1, "a request that waits", 10)
+        refused = http.get(f"{url}/events", headers=key | {"accept": "text/event-stream"})
+        assert refused.status_code == 429
+        assert http.get(url, params={"wait": 60}, headers=key).status_code == 200, "at once"
+        assert not waiting.done()
+        http.post(f"{url}/cancel", headers=key)
+        assert waiting.result().json()["status"] == "cancelled"
 
 
 def test_streams_of_a_job_share_one_look_at_it(address, state, job_id):
