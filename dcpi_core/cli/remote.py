@@ -1,4 +1,4 @@
-"""``dcpi submit`` and ``dcpi pull``: talk to a service. Imports no torch."""
+"""``dcpi submit``, ``dcpi watch`` and ``dcpi pull``: talk to a service. Imports no torch."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,11 +6,14 @@ from typing import Annotated
 import typer
 
 from dcpi_core.cli import asking, screen
+from dcpi_core.cli.sources import name_of
 from dcpi_core.cli.table import accuracy_table, rows_of
 from dcpi_core.client import Client
 from dcpi_core.client.models import Job
 
 INTERRUPTED = 130
+
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="the job's id")]
 
 Server = Annotated[
     str, typer.Option("--server", envvar="DCPI_SERVER", help="address of the service")
@@ -70,7 +73,8 @@ def submit(
         asking.read_submission(asked, "upload" if archive else None, treatment)
         uploaded = None
         if archive is not None:
-            uploaded = client.datasets.upload(archive, name=dataset, image_size=image_size).id
+            name = dataset or name_of(archive)
+            uploaded = client.datasets.upload(archive, name=name, image_size=image_size).id
         job = client.jobs.create(asking.read_submission(asked, uploaded, treatment))
         if detach:
             _print_job(job, as_json)

@@ -37,6 +37,11 @@ class Prepared:
     facts: DatasetFacts
 
 
+def name_of(archive: Path) -> str:
+    """What a dataset is called whose archive is all that is known: by the file, without endings."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", archive.name.partition(".")[0])
+
+
 def prepare(origin: Origin, name: str | None = None, *, quiet: bool = False) -> Prepared | None:
     """The archive of ``origin`` as a canonical file, made once and kept; None if there is none.
 
@@ -52,7 +57,7 @@ def prepare(origin: Origin, name: str | None = None, *, quiet: bool = False) -> 
         return None
     from dcpi_core.datasets.archive import inspect_archive
 
-    name = name or re.sub(r"[^A-Za-z0-9_.-]+", "-", origin.archive.name.partition(".")[0])
+    name = name or name_of(origin.archive)
     path = origin.cache / "archives" / _cache_name(origin.archive, name, origin.image_size)
     if path.exists():
         return Prepared(path, _facts_in(path))

@@ -160,11 +160,16 @@ class Datasets(Collection[Dataset]):
         self,
         archive: str | Path,
         *,
-        name: str | None = None,
+        name: str,
         seed: int | None = None,
         image_size: int | None = None,
     ) -> Dataset:
-        """Upload an archive of class folders; ``seed`` splits off a test set if it has none."""
+        """Upload an archive of class folders; ``seed`` splits off a test set if it has none.
+
+        Raises:
+            InvalidInput: the archive or the name is refused; ``problems`` name the entry.
+            Conflict: another dataset has the name.
+        """
         path, http = Path(archive), self._transport.http
         given = {"name": name, "seed": seed, "image_size": image_size}
         fields = {key: str(value) for key, value in given.items() if value is not None}

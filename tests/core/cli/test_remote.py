@@ -109,6 +109,14 @@ def test_own_images_are_uploaded_first(service, dcpi, tmp_path):
     assert service.bodies[0]["dataset"] == "ds_1"
 
 
+def test_own_images_without_a_name_are_named_like_their_file(service, dcpi, tmp_path):
+    archive = tmp_path / "my pets.tar.gz"
+    archive.write_bytes(b"images")
+    done = dcpi("submit", *TINY[2:], "--archive", archive, "--detach")
+    assert done.exit_code == 0, done.output
+    assert b'name="name"\r\n\r\nmy-pets\r\n' in service.uploads[0]
+
+
 def test_a_bad_request_is_refused_before_the_upload(service, dcpi, tmp_path):
     archive = tmp_path / "mine.zip"
     archive.write_bytes(b"PK-images")
