@@ -1,15 +1,9 @@
 """``dcpi cancel``, ``pause``, ``resume``, ``retry``: what may be done with a job of a service."""
 
-from typing import Annotated
-
-import typer
-
 from dcpi_core.cli import screen
-from dcpi_core.cli.remote import LOCAL, ApiKey, Server
+from dcpi_core.cli.remote import LOCAL, ApiKey, JobId, Server
 from dcpi_core.client import Client
 from dcpi_core.client.models import Job
-
-JobId = Annotated[str, typer.Argument(metavar="JOB", help="the job's id")]
 
 
 def cancel(job: JobId, server: Server = LOCAL, api_key: ApiKey = None) -> None:

@@ -22,6 +22,9 @@ ApiKey = Annotated[
     str | None,
     typer.Option("--api-key", envvar="DCPI_API_KEY", help="bearer token", show_default=False),
 ]
+OutDirectory = Annotated[
+    Path | None, typer.Option("--out", help="download the bundle to here", show_default=False)
+]
 LOCAL = "http://127.0.0.1:8000"
 
 
@@ -50,9 +53,7 @@ def submit(
     ] = False,
     server: Server = LOCAL,
     api_key: ApiKey = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="download the bundle to here", show_default=False)
-    ] = None,
+    out: OutDirectory = None,
     detach: Annotated[bool, typer.Option("--detach", help="print the job's id and leave")] = False,
     as_json: asking.AsJson = False,
 ) -> None:
@@ -79,8 +80,22 @@ def submit(
         if detach:
             _print_job(job, as_json)
             return
-        job = watch(client, job, f"fetch it with: dcpi pull {job.id}", quiet=as_json)
-        _finish(client, job, out, as_json)
+        _see_through(client, job, out, as_json)
+
+
+def watch(
+    job: JobId,
+    server: Server = LOCAL,
+    api_key: ApiKey = None,
+    out: OutDirectory = None,
+    as_json: asking.AsJson = False,
+) -> None:
+    """Watch a job that was sent before, and fetch what it made.
+
+    Ctrl-C leaves the job running. The exit status is 1 if the job did not succeed.
+    """
+    with Client(server, api_key=api_key) as client:
+        _see_through(client, client.jobs.get(job), out, as_json)
 
 
 def pull(
@@ -101,7 +116,7 @@ def pull(
     screen.out().print(f"bundle: {target}", markup=False)
 
 
-def watch(client: Client, job: Job, afterwards: str, *, quiet: bool) -> Job:
+def follow(client: Client, job: Job, afterwards: str, *, quiet: bool) -> Job:
     """Show a job until its end; Ctrl-C leaves it running and says what can be done afterwards."""
     try:
         with screen.PhaseBars(quiet=quiet) as bars:
@@ -118,7 +133,8 @@ def watch(client: Client, job: Job, afterwards: str, *, quiet: bool) -> Job:
         raise typer.Exit(INTERRUPTED) from None
 
 
-def _finish(client: Client, job: Job, out: Path | None, as_json: bool) -> None:
+def _see_through(client: Client, job: Job, out: Path | None, as_json: bool) -> None:
+    job = follow(client, job, f"watch it again with: dcpi watch {job.id}", quiet=as_json)
     if job.status != "succeeded":
         tell_why(job)
         if as_json:

@@ -132,7 +132,7 @@ def _verify_at_the_service(
     with connection as client:
         asked = client.condensed.verify(condensed_id, repeats=repeats)
         later = f"what it finds will be at /v1/condensed/{condensed_id}/verifications/{asked.id}"
-        job = remote.watch(client, client.jobs.get(asked.job_id), later, quiet=as_json)
+        job = remote.follow(client, client.jobs.get(asked.job_id), later, quiet=as_json)
         found = client.condensed.verifications(condensed_id).get(asked.id)
     if as_json:
         screen.print_json(found.model_dump(mode="json"))

@@ -100,6 +100,22 @@ def test_detach_prints_the_id_alone(service, dcpi):
     assert (done.stdout, service.looks) == ("job_1\n", 0)
 
 
+def test_a_detached_job_is_watched_to_its_end(service, dcpi, tmp_path):
+    done = dcpi("watch", "job_1", "--out", tmp_path / "got")
+    assert done.exit_code == 0, done.output
+    assert "base 2/3" in done.stderr
+    assert "against base" in done.stdout
+    assert load(tmp_path / "got").manifest.source.dataset == "digits"
+    assert service.bodies == []
+
+
+def test_a_watched_job_that_failed_is_a_failure(service, dcpi):
+    service.final = {"status": "failed", "error": {"code": "x", "detail": "loss became NaN"}}
+    done = dcpi("watch", "job_1")
+    assert done.exit_code == 1
+    assert "error: job job_1 failed: loss became NaN" in done.stderr
+
+
 def test_own_images_are_uploaded_first(service, dcpi, tmp_path):
     archive = tmp_path / "mine.zip"
     archive.write_bytes(b"PK-images")
@@ -138,7 +154,7 @@ def test_ctrl_c_leaves_the_job_running(service, dcpi, monkeypatch):
     monkeypatch.setattr("dcpi_core.client.resources.Jobs.wait", interrupt)
     done = dcpi("submit", *TINY)
     assert done.exit_code == 130
-    assert "dcpi pull job_1" in done.stderr
+    assert "dcpi watch job_1" in done.stderr
 
 
 @pytest.mark.parametrize("item", ["cds_1", "job_1"])
