@@ -36,7 +36,7 @@ class Metric:
         for sample in self.samples:
             labels = ",".join(f'{key}="{_escaped(text)}"' for key, text in sample.labels.items())
             shown = f"{{{labels}}}" if labels else ""
-            yield f"{name}{sample.suffix}{shown} {sample.value:g}"
+            yield f"{name}{sample.suffix}{shown} {sample.value}"
 
 
 def render(metrics: Iterable[Metric]) -> str:

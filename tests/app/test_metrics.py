@@ -55,6 +55,12 @@ def test_requests_are_counted_by_route_not_by_path(client, job_id):
     assert not [name for name in found if job_id in name]
 
 
+@pytest.mark.parametrize("value", [1234567, 16777217, 1234567.125, 0.1, 1e300])
+def test_a_value_keeps_all_its_digits(value):
+    (*_, line) = render([Metric("bytes", "gauge", "Help.", [Sample(value)])]).splitlines()
+    assert float(line.split()[-1]) == value
+
+
 def test_a_histogram_adds_up():
     requests = Requests()
     for seconds in (0.001, 0.2, 0.2, 1000.0):
