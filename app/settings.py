@@ -1,5 +1,6 @@
 """Every setting of the service; the only reader of the environment."""
 
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -8,6 +9,8 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIN_SECRET = 32
+OF_DRIVERS = ("AWS_", "PG")
+"""What those of S3 and PostgreSQL read by themselves, such as PGPASSWORD."""
 
 
 class Settings(BaseSettings):
@@ -101,8 +104,10 @@ class Settings(BaseSettings):
 
     @classmethod
     def variables(cls) -> list[str]:
-        """Names of the environment variables that are read; some hold secrets."""
-        return [f"DCPI_{name.upper()}" for name in cls.model_fields]
+        """Names of the environment variables that are read, by us or our drivers; many secret."""
+        ours = (f"DCPI_{name.upper()}" for name in cls.model_fields)
+        set_here = os.environ  # noqa: TID251 - nothing is read but names
+        return [*ours, *(name for name in set_here if name.startswith(OF_DRIVERS))]
 
     @cached_property
     def resolved_database_url(self) -> str:

@@ -170,9 +170,12 @@ def test_the_inspecting_process_has_none_of_our_keys(monkeypatch, tmp_path):
         return subprocess.CompletedProcess(command, 2, stdout="", stderr="")
 
     monkeypatch.setattr(inspection.subprocess, "run", run)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("PGPASSWORD", "secret")
     with pytest.raises(DcpiError):
         inspection.inspect(tmp_path, tmp_path, inspection.UploadOptions("x", 0, None), 1)
-    assert {"env", "-uDCPI_S3_SECRET_ACCESS_KEY", "-uDCPI_DATABASE_URL"} <= set(seen)
+    ours = {"-uDCPI_S3_SECRET_ACCESS_KEY", "-uDCPI_DATABASE_URL"}
+    assert {"env", "-uAWS_SECRET_ACCESS_KEY", "-uPGPASSWORD", *ours} <= set(seen)
 
 
 def test_pages_of_datasets_hold_published_and_uploaded_ones_once(client):

@@ -542,11 +542,14 @@ def test_the_child_gets_none_of_our_secrets(settings, monkeypatch):
 
     monkeypatch.setenv("DCPI_DATABASE_URL", "postgresql://user:secret@host/db")
     monkeypatch.setenv("DCPI_S3_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("PGPASSWORD", "secret")
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     *start, _, _ = runner_command(settings)
     probe = [*start, "-c", "import os; print(sorted(os.environ))"]
     names = subprocess.run(probe, capture_output=True, text=True, check=True).stdout
-    assert "DCPI_" not in names
+    for prefix in ("DCPI_", "AWS_", "PGPASS"):
+        assert prefix not in names
     assert "OMP_NUM_THREADS" in names
 
 
