@@ -10,7 +10,7 @@ from app.condensed import service
 from app.condensed.downloads import ZIP, serve, serve_archive
 from app.condensed.schemas import CondensedRead, FileRead
 from app.kit.app_state import AppState, SessionDep, StateDep, fetch, look
-from app.kit.pages import Page, PageQueryDep, only_known_parameters
+from app.kit.pages import Page, PageQueryDep, PathPageQueryDep, only_known_parameters
 from app.kit.problems import documented
 
 router = APIRouter(
@@ -117,8 +117,8 @@ async def get_preview(request: Request, condensed_id: CondensedId, state: StateD
     responses=documented(404, 422),
     summary="List the files of a bundle",
 )
-def list_files(condensed_id: CondensedId, session: SessionDep, page: PageQueryDep) -> Any:
-    """Every file with its size and sha256, by path; a page begins after the path ``after``."""
+def list_files(condensed_id: CondensedId, session: SessionDep, page: PathPageQueryDep) -> Any:
+    """Every file with its size and sha256, by path; a page goes on after the path `after`."""
     return service.files(session, condensed_id, page)
 
 

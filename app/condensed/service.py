@@ -1,5 +1,6 @@
 """Rules about condensed datasets."""
 
+import operator
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -31,8 +32,12 @@ def row_of(session: Session, condensed_id: str) -> Condensed:
 
 def files(session: Session, condensed_id: str, page: PageQuery) -> dict[str, Any]:
     """A page of its files by path; ``after`` is a path."""
-    listed = sorted(repository.get(session, condensed_id).files, key=lambda file: file["path"])
-    rest = [file for file in listed if page.after is None or file["path"] > page.after]
+    found = {file["path"]: file for file in repository.get(session, condensed_id).files}
+    descending = page.order == "desc"
+    if page.after is not None:
+        beyond = operator.lt if descending else operator.gt
+        found = {path: file for path, file in found.items() if beyond(path, page.after)}
+    rest = [found[path] for path in sorted(found, reverse=descending)]
     shown = rest[: page.limit]
     return {
         "data": shown,

@@ -1,7 +1,7 @@
-"""Lists in pages: newest first, continued after an identifier."""
+"""Lists in pages, continued after an identifier: newest first, or by path."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel, Field
@@ -13,11 +13,9 @@ from dcpi_core.spec.errors import FieldProblem
 Row = TypeVar("Row")
 Item = TypeVar("Item")
 
-
-class HasId(Protocol):
-    """Anything listed has an identifier that sorts by time."""
-
-    id: Any
+Limit = Annotated[int, Query(ge=1, le=100)]
+After = Annotated[str | None, Query(max_length=200, pattern=r"^[A-Za-z0-9_./-]+$")]
+Order = Literal["asc", "desc"]
 
 
 class Page(BaseModel, Generic[Item]):
@@ -35,7 +33,7 @@ class PageQuery(BaseModel):
 
     limit: int
     after: str | None
-    order: Literal["asc", "desc"]
+    order: Order
 
     def select(self, statement: Select[Any], column: Any) -> Select[Any]:
         """The statement for one row more than the page holds."""
@@ -58,15 +56,16 @@ class PageQuery(BaseModel):
         }
 
 
-def _page_query(
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    after: Annotated[str | None, Query(max_length=200, pattern=r"^[A-Za-z0-9_./-]+$")] = None,
-    order: Literal["asc", "desc"] = "desc",
-) -> PageQuery:
+def _newest_first(limit: Limit = 20, after: After = None, order: Order = "desc") -> PageQuery:
     return PageQuery(limit=limit, after=after, order=order)
 
 
-PageQueryDep = Annotated[PageQuery, Depends(_page_query)]
+def _by_path(limit: Limit = 20, after: After = None, order: Order = "asc") -> PageQuery:
+    return PageQuery(limit=limit, after=after, order=order)
+
+
+PageQueryDep = Annotated[PageQuery, Depends(_newest_first)]
+PathPageQueryDep = Annotated[PageQuery, Depends(_by_path)]
 
 
 async def only_known_parameters(request: Request) -> None:

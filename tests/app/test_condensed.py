@@ -89,6 +89,20 @@ def test_neither_lists_nor_downloads_read_what_they_do_not_show(client, state, c
         assert session.get_one(Condensed, condensed_id).report["protocol"] == "dc"
 
 
+@pytest.mark.parametrize("order", ["asc", "desc", None])
+def test_files_are_listed_by_path_page_by_page(client, condensed_id, order):
+    url, seen, more = f"/v1/condensed/{condensed_id}/files", [], {}
+    wanted = {"limit": 2} | ({"order": order} if order else {})
+    while True:
+        page = client.get(url, params=wanted | more).json()
+        seen += [file["path"] for file in page["data"]]
+        if not page["has_more"]:
+            break
+        more = {"after": page["last_id"]}
+    every = [*FILES, "report.json", "manifest.json"]
+    assert seen == sorted(every, reverse=order == "desc")
+
+
 def test_shortcuts_have_their_media_types(client, condensed_id):
     own = f"/v1/condensed/{condensed_id}"
     assert client.get(f"{own}/preview.png").headers["content-type"] == "image/png"
