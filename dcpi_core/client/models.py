@@ -19,7 +19,7 @@ class Answer(BaseModel):
 
 
 class JobProgress(Answer):
-    """How far a job is; ``fraction`` is of the whole job."""
+    """How far a job is; ``fraction`` is of the phase."""
 
     phase: str | None = None
     step: int = 0
@@ -58,7 +58,7 @@ class Job(Answer):
 
 
 class Event(Answer):
-    """One line of a job's history; ``type`` is status, progress, metric, log, heartbeat or end."""
+    """One line of a job's history; ``type`` is status, progress or log; a stream ends by end."""
 
     id: str = Field("", validation_alias=AliasChoices("id", "seq"))
     type: str

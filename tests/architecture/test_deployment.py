@@ -95,6 +95,13 @@ def test_only_the_api_is_reachable(compose):
     assert default[3] == "127.0.0.1:8000"
 
 
+def test_only_the_api_has_a_way_out(compose):
+    services, networks = compose["services"], compose["networks"]
+    beyond = [name for name, service in services.items() if service["networks"] != ["inside"]]
+    assert (beyond, networks["inside"]["internal"]) == (["api"], True)
+    assert services["api"]["networks"] == ["inside", "outside"]
+
+
 def test_the_gpu_is_reserved_by_the_gpu_profile_only(compose):
     services = compose["services"]
     assert services["worker-gpu"]["profiles"] == ["gpu"]
