@@ -19,9 +19,6 @@ BOUND = "tenant_id"
 """In ``Session.info``: the tenant whose rows this session sees."""
 NOBODY = ""
 """A tenant that owns nothing: what is reached without a key sees no rows."""
-UNRESTRICTED = "dcpi_every_tenant"
-EVERY_TENANT = {UNRESTRICTED: True}
-"""Execution options of the rare question about all tenants' rows, such as a place in the queue."""
 
 
 def bound(sessions: Callable[..., Session], tenant_id: str) -> Callable[[], Session]:
@@ -51,9 +48,8 @@ def claim(session: Session, row: object) -> None:
 
 def _restrict(execution: ORMExecuteState) -> None:
     tenant = tenant_of(execution.session)
-    free = execution.execution_options.get(UNRESTRICTED, False)
     # A column load completes a row that this session has already been allowed to see.
-    if tenant is None or free or execution.is_column_load:
+    if tenant is None or execution.is_column_load:
         return
     execution.statement = _restricted(execution.statement, tenant)
 

@@ -9,8 +9,8 @@ import json
 
 import pytest
 
-from app.compatibility import breaking_changes
 from app.openapi import render_document
+from tests.architecture.compatibility import breaking_changes
 
 
 @pytest.fixture(scope="module")
