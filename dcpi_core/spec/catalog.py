@@ -96,7 +96,10 @@ class CatalogEntry(Record):
         Specs are told apart by a digest of their text.
         """
         properties: dict[str, Any] = self.options_schema.get("properties", {})
-        return {name: _typed(value, properties.get(name, {})) for name, value in options.items()}
+        return {
+            name: _typed(value, properties[name]) if type(value) in (int, float) else value
+            for name, value in options.items()
+        }
 
 
 class Catalog(Record):
@@ -137,13 +140,11 @@ def _lookup(
         raise UnknownName.of(kind, name, entries, pointer) from None
 
 
-def _typed(value: Any, schema: Mapping[str, Any]) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return value
-    kinds = {own.get("type") for own in (schema, *schema.get("anyOf", ()))}
-    if "number" in kinds:
-        return float(value)
-    return int(value) if "integer" in kinds else value
+def _typed(value: float, schema: Mapping[str, Any]) -> float:
+    kind = schema.get("type")
+    if kind is None:  # one of several, none among them
+        kind = next(own["type"] for own in schema["anyOf"] if own["type"] != "null")
+    return float(value) if kind == "number" else int(value)
 
 
 def _field_problem(
