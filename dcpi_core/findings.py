@@ -71,8 +71,8 @@ def _reused(memory: Memory) -> Iterator[str]:
     if memory.networks_found:
         yield (
             f"{memory.networks_found} of the teachers and proxies had been trained, or begun, by "
-            "an earlier job or an earlier try of this one; the seconds of the first phase leave "
-            "that out."
+            "an earlier job or an earlier try of this one; the seconds of the first phase may "
+            "leave out what that took."
         )
     if memory.base_reused:
         yield (

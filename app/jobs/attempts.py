@@ -49,4 +49,4 @@ def of_job(session: Session, job_id: str) -> list[Attempt]:
 def in_a_row(session: Session, job_id: str, code: str) -> int:
     """How many attempts, counted from the last that has ended, ended for this reason."""
     ended = [row.code for row in of_job(session, job_id) if row.ended_at is not None]
-    return len(list(itertools.takewhile(code.__eq__, reversed(ended))))
+    return len(list(itertools.takewhile(lambda own: own == code, reversed(ended))))

@@ -58,7 +58,7 @@ class Job(Answer):
 
 
 class Event(Answer):
-    """One line of a job's history; ``type`` is status, progress or log; a stream ends by end."""
+    """One line of a job's history: a status, progress or log; a stream ends with an ``end``."""
 
     id: str = Field("", validation_alias=AliasChoices("id", "seq"))
     type: str

@@ -9,9 +9,11 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from sqlalchemy import Engine
 
 from app.kit.app_state import AppState
 from app.kit.clock import now
+from app.kit.db import build_engine
 from app.main import create_app
 from app.migrate import upgrade
 from app.models import DEFAULT_TENANT, Condensed, Dataset, Job
@@ -84,6 +86,23 @@ def upload(dataset_id: str, name: str) -> Dataset:
         storage_key=f"datasets/{dataset_id}.safetensors",
         created_at=now(),
     )
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of each kind in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'test.db'}"
+    return str(request.getfixturevalue("postgres_url")())
+
+
+@pytest.fixture
+def each_engine(database_url: str) -> Iterator[Engine]:
+    """A database of each kind in turn, with all tables and the default tenant."""
+    upgrade(database_url)
+    engine = build_engine(database_url)
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture

@@ -173,12 +173,12 @@ def test_a_submission_asks_and_writes_no_oftener(client, pg):
     assert len(said) == 2, said
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_what_the_database_refuses_for_a_reference_is_a_conflict(
-    database, request, monkeypatch, tmp_path
+    database_url, monkeypatch, tmp_path
 ):
-    url = "" if database == "sqlite" else request.getfixturevalue("postgres_url")()
-    settings = Settings(home=tmp_path, database_url=url, broker_url="redis://127.0.0.1:1/0")
+    settings = Settings(
+        home=tmp_path, database_url=database_url, broker_url="redis://127.0.0.1:1/0"
+    )
     upgrade(settings.resolved_database_url)
     for name in ("active_jobs_on", "forget_dataset"):
         monkeypatch.setattr(repository, name, lambda *_: 0)

@@ -112,10 +112,10 @@ def test_an_accepted_request_is_repeated_even_where_it_would_be_refused_by_now(c
     assert again.headers["Idempotency-Replayed"] == "true"
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_twins_at_the_same_moment_make_one_job(database, tmp_path, request):
-    url = "" if database == "sqlite" else request.getfixturevalue("postgres_url")()
-    settings = Settings(home=tmp_path, database_url=url, broker_url="redis://127.0.0.1:1/0")
+def test_twins_at_the_same_moment_make_one_job(database_url, tmp_path):
+    settings = Settings(
+        home=tmp_path, database_url=database_url, broker_url="redis://127.0.0.1:1/0"
+    )
     upgrade(settings.resolved_database_url)
     headers = {"Idempotency-Key": "twins"}
     with serving(create_app(settings)) as client, ThreadPoolExecutor(6) as users:

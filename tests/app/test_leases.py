@@ -4,12 +4,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, update
 
-from app.jobs import leases
+from app.jobs import attempts, leases
 from app.jobs.leases import Wanted
 from app.kit import outbox
 from app.kit.clock import now
-from app.kit.db import build_engine, build_sessions, unit_of_work
-from app.migrate import upgrade
+from app.kit.db import build_sessions, unit_of_work
 from app.models import Job, OutboxMessage
 from tests.app.conftest import queued, result
 
@@ -35,15 +34,8 @@ def expire(sessions, job_id):
         session.execute(update(Job).where(Job.id == job_id).values(lease_expires_at=past))
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_of_many_claimants_exactly_one_succeeds(database, tmp_path, request):
-    if database == "sqlite":
-        url = f"sqlite:///{tmp_path / 'race.db'}"
-    else:
-        url = request.getfixturevalue("postgres_url")()
-    upgrade(url)
-    engine = build_engine(url)
-    sessions = build_sessions(engine)
+def test_of_many_claimants_exactly_one_succeeds(each_engine):
+    sessions = build_sessions(each_engine)
     job_ids = [f"job_{number}" for number in range(10)]
     with unit_of_work(sessions) as session:
         session.add_all(queued(job_id) for job_id in job_ids)
@@ -58,7 +50,6 @@ def test_of_many_claimants_exactly_one_succeeds(database, tmp_path, request):
     for thread in threads:
         thread.join()
     assert sorted(won) == sorted(job_ids)
-    engine.dispose()
 
 
 def test_a_claim_is_seen_and_counted(sessions, job_id):
@@ -157,3 +148,21 @@ def test_jobs_that_the_broker_forgot_are_rung_for_again(sessions, job_id):
     assert outbox.ring_again(sessions, after_seconds=60) == 0
     assert outbox.ring_again(sessions, after_seconds=0) == 1
     assert outbox.relay(sessions, lambda *_: None) == 1
+
+
+def test_attempts_that_ended_for_one_reason_are_counted_from_the_last(sessions, job_id):
+    def gave_back(why) -> None:
+        lease = claim(sessions, job_id)
+        with unit_of_work(sessions) as session:
+            leases.hand_over(session, lease, why)
+
+    away, other = leases.Why("storage_away", "away"), leases.Why(None, None)
+    counts = []
+    for why in (away, away, other, away, leases.SHUTDOWN, away, away):
+        gave_back(why)
+        with unit_of_work(sessions) as session:
+            counts.append(attempts.in_a_row(session, job_id, "storage_away"))
+    claim(sessions, job_id)  # the attempt that goes on has no reason yet
+    with unit_of_work(sessions) as session:
+        counts.append(attempts.in_a_row(session, job_id, "storage_away"))
+    assert counts == [1, 2, 0, 1, 0, 1, 2, 2]

@@ -8,22 +8,14 @@ from sqlalchemy import update
 
 from app.jobs import leases, picking, submission
 from app.kit.clock import now
-from app.kit.db import build_engine, build_sessions, unit_of_work
-from app.migrate import upgrade
+from app.kit.db import build_sessions, unit_of_work
 from app.models import Job, Tenant
 from tests.app.conftest import FOUR_WORDS, queued
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def sessions(request, tmp_path):
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'picking.db'}"
-    else:
-        url = request.getfixturevalue("postgres_url")()
-    upgrade(url)
-    engine = build_engine(url)
-    yield build_sessions(engine)
-    engine.dispose()
+@pytest.fixture
+def sessions(each_engine):
+    return build_sessions(each_engine)
 
 
 def submit(sessions, *jobs):

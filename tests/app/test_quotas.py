@@ -14,9 +14,8 @@ from app.jobs import attempts, device_time, leases, usage
 from app.jobs.device_time import month_of
 from app.kit import outbox
 from app.kit.clock import now
-from app.kit.db import build_engine, build_sessions, unit_of_work
+from app.kit.db import build_sessions, unit_of_work
 from app.kit.tenancy import bound
-from app.migrate import upgrade
 from app.models import DEFAULT_TENANT, Job, Tenant
 from dcpi_core.spec.errors import QuotaExceeded
 from tests.app.conftest import FOUR_WORDS, queued, upload
@@ -156,16 +155,9 @@ HISTORIES = [
 ]
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_device_time_of_attempts(database, tmp_path, request, monkeypatch):
+def test_device_time_of_attempts(each_engine, monkeypatch):
     """From when until when workers held a job: a tenant for each history."""
-    if database == "sqlite":
-        url = f"sqlite:///{tmp_path / 'time.db'}"
-    else:
-        url = request.getfixturevalue("postgres_url")()
-    upgrade(url)
-    engine = build_engine(url)
-    sessions = build_sessions(engine)
+    sessions = build_sessions(each_engine)
     for number, (history, seconds) in enumerate(HISTORIES):
         tenant_id = f"tnt_{number}"
         with unit_of_work(sessions) as session:
@@ -183,7 +175,6 @@ def test_device_time_of_attempts(database, tmp_path, request, monkeypatch):
                     leases.hand_over(session, lease)
         with unit_of_work(sessions) as session:
             assert device_time.spent(session, tenant_id, after(100)) == seconds, history
-    engine.dispose()
 
 
 def after(seconds: float) -> datetime:
@@ -224,16 +215,9 @@ def test_a_tenant_at_its_limit_waits_and_is_called_again(state, client):
     assert claim(second) is not None
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_the_last_place_is_taken_once(database, tmp_path, request):
+def test_the_last_place_is_taken_once(each_engine):
     """Of many workers that claim and many requests that ask at once, as many as may."""
-    if database == "sqlite":
-        url = f"sqlite:///{tmp_path / 'race.db'}"
-    else:
-        url = request.getfixturevalue("postgres_url")()
-    upgrade(url)
-    engine = build_engine(url)
-    sessions = build_sessions(engine)
+    sessions = build_sessions(each_engine)
     job_ids = [f"job_{number}" for number in range(8)]
     with unit_of_work(sessions) as session:
         session.add_all(queued(job_id) for job_id in job_ids)
@@ -258,7 +242,6 @@ def test_the_last_place_is_taken_once(database, tmp_path, request):
     assert len(running) == 3
     at_once([partial(ask, f"job_new_{number}") for number in range(6)])
     assert (len(accepted), len(refused)) == (2, 4)
-    engine.dispose()
 
 
 def at_once(acts: list[Callable[[], None]]) -> None:

@@ -8,8 +8,7 @@ import pytest
 
 from app.access import service
 from app.access.schemas import KeyCreate
-from app.kit.db import build_engine, build_sessions, unit_of_work
-from app.migrate import upgrade
+from app.kit.db import build_sessions, unit_of_work
 from app.models import DEFAULT_TENANT
 from app.settings import Settings
 from tests.app.access import SECRET, bearer, new_key
@@ -89,16 +88,9 @@ def test_refusals_for_want_of_a_scope_count_too(client, state, monkeypatch):
     assert statuses == [403, 403, 403, 429]
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_of_many_at_once_exactly_the_quota_is_let_through(database, tmp_path, request, monkeypatch):
+def test_of_many_at_once_exactly_the_quota_is_let_through(each_engine, monkeypatch):
     """Each thread with a connection of its own, as processes have."""
-    if database == "sqlite":
-        url = f"sqlite:///{tmp_path / 'race.db'}"
-    else:
-        url = request.getfixturevalue("postgres_url")()
-    upgrade(url)
-    engine = build_engine(url)
-    sessions = build_sessions(engine)
+    sessions = build_sessions(each_engine)
     settings = Settings(auth="on", key_secret=SECRET, requests_per_minute=5)
     row, token = service.new_key(settings, KeyCreate(name="test"))
     row.tenant_id = DEFAULT_TENANT
@@ -109,14 +101,13 @@ def test_of_many_at_once_exactly_the_quota_is_let_through(database, tmp_path, re
 
     def ask() -> None:
         together.wait()
-        found.append(service.admit(engine, sessions, token, SECRET).allowance)
+        found.append(service.admit(each_engine, sessions, token, SECRET).allowance)
 
     threads = [threading.Thread(target=ask) for _ in range(12)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    engine.dispose()
     let_through = [allowance.remaining for allowance in found if allowance.retry_after is None]
     assert sorted(let_through) == [0, 1, 2, 3, 4]
     assert {a.retry_after for a in found if a.retry_after is not None} == {12}

@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 
 from app.kit import outbox
 from app.kit.broker import Bell, Call
-from app.kit.db import build_engine, build_sessions, reading, unit_of_work
+from app.kit.db import build_sessions, reading, unit_of_work
 from app.main import create_app
 from app.migrate import upgrade
 from app.models import Job, OutboxMessage
@@ -90,13 +90,8 @@ def test_what_one_relay_has_taken_no_other_sends(state, job_id):
     assert inner == [0]
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_many_relays_at_once_send_each_message_once(database, tmp_path, request):
-    url = "" if database == "sqlite" else request.getfixturevalue("postgres_url")()
-    settings = Settings(home=tmp_path, database_url=url)
-    upgrade(settings.resolved_database_url)
-    engine = build_engine(settings.resolved_database_url)
-    sessions = build_sessions(engine)
+def test_many_relays_at_once_send_each_message_once(each_engine):
+    sessions = build_sessions(each_engine)
     jobs = [f"job_{number:03}" for number in range(250)]
     with unit_of_work(sessions) as session:
         session.add_all(queued(job_id) for job_id in jobs)
@@ -122,7 +117,6 @@ def test_many_relays_at_once_send_each_message_once(database, tmp_path, request)
     together(lambda: outbox.ring_again(sessions, 0.001))
     together(empty)
     assert len(sent) == len(set(sent)) >= outbox.BATCH
-    engine.dispose()
 
 
 def test_what_may_not_have_been_sent_is_sent_again(client, state):

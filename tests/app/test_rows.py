@@ -5,28 +5,16 @@ from sqlalchemy import event, select
 from sqlalchemy.exc import IntegrityError
 
 from app.kit.clock import now
-from app.kit.db import build_engine, build_sessions, reading, unit_of_work
+from app.kit.db import build_sessions, reading, unit_of_work
 from app.kit.rows import insert
 from app.kit.tenancy import bound
-from app.migrate import upgrade
 from app.models import Job, JobEvent, OutboxMessage
 from tests.app.conftest import queued
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def engine(request, tmp_path):
-    url = f"sqlite:///{tmp_path / 'rows.db'}"
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgres_url")()
-    upgrade(url)
-    found = build_engine(url)
-    yield found
-    found.dispose()
-
-
 @pytest.fixture
-def sessions(engine):
-    return build_sessions(engine)
+def sessions(each_engine):
+    return build_sessions(each_engine)
 
 
 def first(job_id: str) -> JobEvent:
@@ -46,14 +34,14 @@ def test_a_row_is_as_a_flush_would_have_written_it(sessions):
         assert session.scalars(select(JobEvent.data)).all() == [{"status": "queued"}]
 
 
-def test_rows_of_several_tables_are_one_statement_where_that_can_be_said(engine, sessions):
+def test_rows_of_several_tables_are_one_statement_where_that_can_be_said(each_engine, sessions):
     said = []
-    event.listen(engine, "before_cursor_execute", lambda *given: said.append(given[2]))
+    event.listen(each_engine, "before_cursor_execute", lambda *given: said.append(given[2]))
     with unit_of_work(sessions) as session:
         message = OutboxMessage(job_id="job_a", queue="gpu", created_at=now())
         insert(session, queued("job_a"), first("job_a"), message)
     inserted = [statement for statement in said if "INSERT" in statement]
-    assert len(inserted) == {"sqlite": 3, "postgresql": 1}[engine.dialect.name]
+    assert len(inserted) == {"sqlite": 3, "postgresql": 1}[each_engine.dialect.name]
 
 
 def test_all_or_none_is_written(sessions):

@@ -154,15 +154,10 @@ def test_the_catalogue_tells_what_can_be_asked(client):
     assert len(client.get("/v1/architectures").json()["data"]) > 20
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_migrations_make_exactly_the_tables_of_the_models(database, tmp_path, request):
-    if database == "sqlite":
-        url = f"sqlite:///{tmp_path / 'new.db'}"
-    else:
-        url = request.getfixturevalue("postgres_url")()
-    upgrade(url)
-    upgrade(url)  # twice is no error
-    engine = build_engine(url)
+def test_migrations_make_exactly_the_tables_of_the_models(database_url):
+    upgrade(database_url)
+    upgrade(database_url)  # twice is no error
+    engine = build_engine(database_url)
     with engine.connect() as connection:
         differences = compare_metadata(MigrationContext.configure(connection), Base.metadata)
     engine.dispose()
@@ -178,14 +173,9 @@ def test_migrations_can_be_taken_back(tmp_path):
     upgrade(url)
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_what_was_there_before_tenants_belongs_to_the_default_one(database, tmp_path, request):
-    if database == "sqlite":
-        url = f"sqlite:///{tmp_path / 'old.db'}"
-    else:
-        url = request.getfixturevalue("postgres_url")()
-    upgrade(url, "0001")
-    engine = build_engine(url)
+def test_what_was_there_before_tenants_belongs_to_the_default_one(database_url):
+    upgrade(database_url, "0001")
+    engine = build_engine(database_url)
     moment = "'2026-01-01 00:00:00'"
     rows = [
         "INSERT INTO datasets (id, name, facts, archive_sha256, size_bytes, storage_key, "
@@ -200,7 +190,7 @@ def test_what_was_there_before_tenants_belongs_to_the_default_one(database, tmp_
     with engine.begin() as connection:
         for row in rows:
             connection.exec_driver_sql(row)
-    upgrade(url)
+    upgrade(database_url)
     with engine.connect() as connection:
         for table in ("datasets", "jobs"):
             owners = connection.exec_driver_sql(f"SELECT tenant_id FROM {table}").scalars().all()
@@ -208,19 +198,14 @@ def test_what_was_there_before_tenants_belongs_to_the_default_one(database, tmp_
         stored = connection.exec_driver_sql("SELECT stored_bytes FROM datasets").scalar()
         assert stored == 7
         assert connection.exec_driver_sql("SELECT job_id FROM job_events").scalar() == "job_1"
-        if database == "sqlite":  # tables were copied while references were not followed
+        if engine.dialect.name == "sqlite":  # tables were copied while references were not followed
             assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
     engine.dispose()
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_device_time_of_this_month_is_filled_in_from_what_is_there(database, tmp_path, request):
-    if database == "sqlite":
-        url = f"sqlite:///{tmp_path / 'old.db'}"
-    else:
-        url = request.getfixturevalue("postgres_url")()
-    upgrade(url, "0007_fewer_indexes")
-    engine = build_engine(url)
+def test_device_time_of_this_month_is_filled_in_from_what_is_there(database_url):
+    upgrade(database_url, "0007_fewer_indexes")
+    engine = build_engine(database_url)
     month, _ = month_of(now())
     times = [(-20, -10), (-5, 5), (10, 30), (40, None)]  # seconds of the month
     with engine.begin() as connection:
@@ -230,24 +215,17 @@ def test_device_time_of_this_month_is_filled_in_from_what_is_there(database, tmp
             row["started_at"] = month + timedelta(seconds=since)
             row["ended_at"] = None if until is None else month + timedelta(seconds=until)
             connection.execute(insert(Attempt.__table__), row)
-    upgrade(url)
+    upgrade(database_url)
     with engine.connect() as connection:
         found = connection.execute(select(DeviceTime.__table__)).all()
     engine.dispose()
     assert found == [(DEFAULT_TENANT, month.date(), 25.0)]
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_a_row_without_an_owner_is_refused(database, tmp_path, request):
-    if database == "sqlite":
-        url = f"sqlite:///{tmp_path / 'new.db'}"
-    else:
-        url = request.getfixturevalue("postgres_url")()
-    upgrade(url)
-    engine = build_engine(url)
+def test_a_row_without_an_owner_is_refused(each_engine):
     for kind in (table.class_ for table in Base.registry.mappers):
         if issubclass(kind, Owned):
-            with engine.connect() as connection:
+            with each_engine.connect() as connection:
                 columns = {
                     column["name"]: column
                     for column in inspect(connection).get_columns(kind.__tablename__)
@@ -258,9 +236,8 @@ def test_a_row_without_an_owner_is_refused(database, tmp_path, request):
             )
     job = columns_of(queued("job_1"))
     job.pop("tenant_id")
-    with pytest.raises(IntegrityError, match="tenant_id"), engine.begin() as connection:
+    with pytest.raises(IntegrityError, match="tenant_id"), each_engine.begin() as connection:
         connection.execute(insert(Job.__table__), job)
-    engine.dispose()
 
 
 def test_indexes_of_some_rows_stay_so_where_sqlite_copies_a_table(tmp_path):
