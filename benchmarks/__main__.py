@@ -9,8 +9,11 @@ from pathlib import Path
 
 RESULTS = Path(__file__).with_name("results")
 QUICK = {
-    "dc_iteration_1_per_class": ["dc_iteration", "--images-per-class", "1"],
-    "dc_iteration_10_per_class": ["dc_iteration", "--images-per-class", "10", "--rounds", "2"],
+    "dc_iteration_1_per_class": ["matching_steps", "--subject", "dc"],
+    "dc_iteration_10_per_class": [
+        *("matching_steps", "--subject", "dc"),
+        *("--images-per-class", "10", "--rounds", "2"),
+    ],
     "evaluation_5_students": ["evaluation"],
     "coreset_selection": ["coreset_selection"],
     "siamese_augmentation": ["matching_steps", "--subject", "pipeline", "--steps", "30"],

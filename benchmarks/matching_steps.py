@@ -1,9 +1,10 @@
-"""Seconds of a DM step, a DSA step and of siamese augmentation alone, against plain eager loops.
+"""Seconds of a DC, DSA or DM step and of siamese augmentation alone, against plain eager loops.
 
 The plain loops are written as the methods were published: one class after the other, library
 layers, autograd for everything, augmentation with one parameter per image. Both sides see the same
-networks, images and draws, so their losses have to agree. The sides take turns in processes of
-their own.
+networks, images and draws, so their losses have to agree. Each runs in a process of its own, since
+our engine tunes the memory allocator, from which the plain loop would profit too; they take turns,
+so that a change in the machine's speed meets both.
 
     python -m benchmarks.matching_steps --subject dm --rounds 5
 """
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +25,60 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.dc_iteration import problem
 from benchmarks.machine import describe
 from benchmarks.plain_augmentation import plain_apply
 from dcpi_core.compute import Runtime
 from dcpi_core.context import Context
-from dcpi_core.datasets.base import normalise
+from dcpi_core.datasets.base import Split, normalise
 from dcpi_core.methods.base import AnyMethod
+from dcpi_core.methods.matching.dc import DC, DCOptions
 from dcpi_core.methods.matching.dm import DM, DMOptions
 from dcpi_core.methods.matching.dsa import DSA, DSAOptions
 from dcpi_core.networks import Network
 from dcpi_core.ops.distances import gradient_distance
 from dcpi_core.ops.siamese import OPERATIONS, Draw, siamese_draw
+from dcpi_core.prepared import Assets
+from dcpi_core.rng import Streams
+from dcpi_core.spec.dataset import DatasetFacts, License
 
+CLASSES = 10
 REAL_BATCH = 256
 SIDES = ("plain", "ours")
+
+ClassLoss = Callable[[Network, Tensor, Tensor, int], Tensor]
+"""Loss of one class: of a network, a real batch, the class's synthetic images, and the class."""
+
+
+def problem(runtime: Runtime, images_per_class: int, size: int = 32) -> Context:
+    """A CIFAR-shaped training set of noise around one mean image per class."""
+    streams = Streams(0)
+    draw = streams.generator("benchmark")
+    centres = torch.rand(CLASSES, 3, size, size, generator=draw)
+    noise = torch.rand(CLASSES, 300, 3, size, size, generator=draw)
+    images = ((centres[:, None] + noise) * 127).to(torch.uint8).flatten(0, 1)
+    labels = torch.arange(CLASSES).repeat_interleave(300)
+    facts = DatasetFacts(
+        name="benchmark",
+        title="noise around one image per class",
+        classes=tuple(str(label) for label in range(CLASSES)),
+        train_per_class=(300,) * CLASSES,
+        num_test=1,
+        channels=3,
+        height=size,
+        width=size,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.2, 0.2, 0.2),
+        license=License(name="none"),
+    )
+    return Context(
+        train=Split(images, labels),
+        facts=facts,
+        images_per_class=images_per_class,
+        network="ConvNetD3",
+        streams=streams,
+        runtime=runtime,
+        assets=Assets(Path("unused")),
+    )
 
 
 def dm_loss(network: Network, real: Tensor, own: Tensor, _: int) -> Tensor:
@@ -46,7 +87,7 @@ def dm_loss(network: Network, real: Tensor, own: Tensor, _: int) -> Tensor:
     return ((wanted.mean(0) - network.features(own).flatten(1).mean(0)) ** 2).sum()
 
 
-def dsa_loss(network: Network, real: Tensor, own: Tensor, label: int) -> Tensor:
+def gradient_loss(network: Network, real: Tensor, own: Tensor, label: int) -> Tensor:
     """The published loss of one class: distance of the two parameter gradients."""
     parameters, targets = list(network.parameters()), torch.full((len(real),), label)
     loss = F.cross_entropy(network(real), targets)
@@ -55,15 +96,48 @@ def dsa_loss(network: Network, real: Tensor, own: Tensor, label: int) -> Tensor:
     return gradient_distance(torch.autograd.grad(loss, parameters, create_graph=True), wanted)
 
 
-def plain_step(
-    class_loss: Callable[[Network, Tensor, Tensor, int], Tensor],
-    images: Tensor,
-    number: int,
-    ctx: Context,
-) -> tuple[float, Tensor]:
+@dataclass(frozen=True)
+class Step:
+    """A method's step, and what it is in the published style."""
+
+    title: str
+    method: Callable[[int], AnyMethod]
+    class_loss: ClassLoss
+    image_learning_rate: float
+    augmented: bool
+
+
+REAL = "ConvNetD3, 10 classes, 3x32x32, 256 real images per class"
+STEPS = {
+    "dc": Step(
+        f"DC iteration, {REAL}",
+        lambda count: DC(DCOptions(iterations=count)),
+        gradient_loss,
+        image_learning_rate=0.1,
+        augmented=False,
+    ),
+    "dsa": Step(
+        f"DSA step, {REAL}",
+        lambda count: DSA(DSAOptions(iterations=count)),
+        gradient_loss,
+        image_learning_rate=0.1,
+        augmented=True,
+    ),
+    "dm": Step(
+        f"DM step, {REAL}",
+        lambda count: DM(DMOptions(iterations=count)),
+        dm_loss,
+        image_learning_rate=1.0,
+        augmented=True,
+    ),
+}
+PIPELINE = "siamese augmentation, each operation on 256 real and the synthetic images"
+
+
+def plain_step(step: Step, images: Tensor, number: int, ctx: Context) -> tuple[float, Tensor]:
     """One image update the published way; returns the loss and the image gradient."""
     network = ctx.fresh_network("network", number)
-    if class_loss is dm_loss:
+    if step.class_loss is dm_loss:
         network.requires_grad_(False)
     images = images.detach().requires_grad_()
     total = torch.zeros(())
@@ -72,30 +146,27 @@ def plain_step(
         chosen = ctx.streams.generator("real_batch", label, number)
         index = members[torch.randperm(len(members), generator=chosen)[:REAL_BATCH]]
         real = normalise(ctx.train.images[index], ctx.facts)
-        draw = siamese_draw(OPERATIONS, ctx.streams.generator("siamese", label, number))
-        total = total + class_loss(network, plain_apply(draw, real), plain_apply(draw, own), label)
+        seen = own
+        if step.augmented:
+            draw = siamese_draw(OPERATIONS, ctx.streams.generator("siamese", label, number))
+            real, seen = plain_apply(draw, real), plain_apply(draw, own)
+        total = total + step.class_loss(network, real, seen, label)
     (gradient,) = torch.autograd.grad(total, images)
     return float(total.detach()), gradient
 
 
-def measure_step(name: str, side: str, per_class: int, steps: int) -> dict[str, list[float]]:
+def measure_step(step: Step, side: str, per_class: int, steps: int) -> dict[str, list[float]]:
     """Seconds and loss of each step of one side; the first warms up."""
-    ctx = problem(_runtime(side), per_class, 32)
-    method: AnyMethod = (
-        DM(DMOptions(iterations=steps + 1))
-        if name == "dm"
-        else DSA(DSAOptions(iterations=steps + 1))
-    )
-    rate = 1.0 if name == "dm" else 0.1
+    ctx = problem(_runtime(side), per_class)
+    method = step.method(steps + 1)
     state = method.init(ctx)
     seconds, losses = [], []
     for number in range(steps + 1):
         began = time.perf_counter()
         if side == "plain":
-            class_loss = dm_loss if name == "dm" else dsa_loss
-            loss, gradient = plain_step(class_loss, state.images, number, ctx)
+            loss, gradient = plain_step(step, state.images, number, ctx)
             state.velocity = 0.5 * state.velocity + gradient
-            state.images = state.images - rate * state.velocity
+            state.images = state.images - step.image_learning_rate * state.velocity
         else:
             loss = method.step(state, number, ctx)["loss"]
         seconds.append(time.perf_counter() - began)
@@ -108,7 +179,7 @@ def measure_pipeline(side: str, per_class: int, steps: int) -> dict[str, list[fl
 
     One step is what six class updates do on average. Draws are made inside, as in training.
     """
-    ctx = problem(_runtime(side), per_class, 32)
+    ctx = problem(_runtime(side), per_class)
     real = ctx.real_batch(0, REAL_BATCH, 0)
     own = ctx.real_batch(1, per_class, 0).requires_grad_()
     seconds, losses = [], []
@@ -126,18 +197,11 @@ def measure_pipeline(side: str, per_class: int, steps: int) -> dict[str, list[fl
     return {"seconds": seconds[1:], "losses": losses}
 
 
-SUBJECTS: dict[str, str] = {
-    "dm": "DM step, ConvNetD3, 10 classes, 3x32x32, 256 real images per class",
-    "dsa": "DSA step, ConvNetD3, 10 classes, 3x32x32, 256 real images per class",
-    "pipeline": "siamese augmentation, each operation on 256 real and the synthetic images",
-}
-
-
 def measure(subject: str, side: str, per_class: int, steps: int) -> dict[str, list[float]]:
     """One side in this process."""
     if subject == "pipeline":
         return measure_pipeline(side, per_class, steps)
-    return measure_step(subject, side, per_class, steps)
+    return measure_step(STEPS[subject], side, per_class, steps)
 
 
 def _runtime(side: str) -> Runtime:
@@ -150,7 +214,7 @@ def _runtime(side: str) -> Runtime:
 def main() -> None:
     """Take turns, compare, print and optionally save."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--subject", choices=tuple(SUBJECTS), required=True)
+    parser.add_argument("--subject", choices=(*STEPS, "pipeline"), required=True)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=3, help="per round")
     parser.add_argument("--images-per-class", type=int, default=1)
@@ -180,9 +244,13 @@ def summarise(
         side: [statistics.median(run["seconds"]) for run in runs] for side, runs in found.items()
     }
     ratios = [a / b for a, b in zip(medians["plain"], medians["ours"], strict=True)]
-    losses = zip(found["plain"][0]["losses"], found["ours"][0]["losses"], strict=True)
+    losses = [
+        (a, b)
+        for plain, ours in zip(found["plain"], found["ours"], strict=True)
+        for a, b in zip(plain["losses"], ours["losses"], strict=True)
+    ]
     return {
-        "benchmark": SUBJECTS[subject],
+        "benchmark": STEPS[subject].title if subject in STEPS else PIPELINE,
         "images_per_class": per_class,
         "environment": describe(Runtime.choose("cpu")),
         "seconds_plain": [run["seconds"] for run in found["plain"]],

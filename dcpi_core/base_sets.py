@@ -5,19 +5,15 @@ Labels of another kind on the same images then cost no second condensation.
 
 import hashlib
 import json
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from dcpi_core.bundle.tensors import from_tensors, to_tensors
-from dcpi_core.checkpoint import load_tensors, save_tensors
+from dcpi_core.checkpoint import load_kept, save_tensors
 from dcpi_core.code import code_digest
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.context import Context
-from dcpi_core.spec.errors import CheckpointError
 from dcpi_core.spec.job import Component
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,14 +33,10 @@ class BaseSets:
 
     def find(self, method: Component, ctx: Context) -> BaseSet | None:
         """The set that ``method`` makes in ``ctx``; None if none is kept, or none is readable."""
-        path = self._path(method, ctx)
-        if not path.exists():
+        found = load_kept(self._path(method, ctx))
+        if found is None:
             return None
-        try:
-            tensors, values = load_tensors(path)
-        except CheckpointError as error:
-            logger.warning("made again: %s", error)
-            return None
+        tensors, values = found
         condensed = from_tensors(tensors, values["set"])
         return BaseSet(condensed, values["seconds"], values["device_seconds"])
 

@@ -6,8 +6,10 @@ and ``unpack`` turn any of them into what ``save_tensors`` stores. No pickle any
 
 import dataclasses
 import json
+import logging
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dcpi_core.spec.errors import CheckpointError
+
+logger = logging.getLogger(__name__)
 
 State = TypeVar("State")
 
@@ -61,6 +65,20 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except Exception as error:
         raise CheckpointError(f"{path.name} cannot be read as a checkpoint: {error}") from error
     return tensors, values
+
+
+def load_kept(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """What an earlier job left here, marked as used now; None if nothing, or nothing readable."""
+    if not path.exists():
+        return None
+    try:
+        found = load_tensors(path)
+    except CheckpointError as error:
+        logger.warning("made again: %s", error)
+        return None
+    with suppress(OSError):  # what was not used for longest is deleted first, perhaps just now
+        os.utime(path)
+    return found
 
 
 def pack(state: Any, prefix: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:

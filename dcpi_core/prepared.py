@@ -8,14 +8,12 @@ need the same teacher share one file.
 """
 
 import hashlib
-import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
-from dcpi_core.checkpoint import below, load_tensors, save_tensors
+from dcpi_core.checkpoint import below, load_kept, save_tensors
 from dcpi_core.code import code_digest
 from dcpi_core.compute import Runtime
 from dcpi_core.datasets.base import Split, normalise
@@ -29,9 +27,6 @@ from dcpi_core.real_training import (
 )
 from dcpi_core.signals import Signals, outputs_of
 from dcpi_core.spec.dataset import DatasetFacts
-from dcpi_core.spec.errors import CheckpointError
-
-logger = logging.getLogger(__name__)
 
 OBSERVED_AT_ONCE = 1024  # images, while signals are computed
 
@@ -88,7 +83,7 @@ class Assets:
             TrainingDiverged: it says something that is not a number.
         """
         path = self._file(plan, facts, runtime, "signals")
-        stored = _read(path)
+        stored = load_kept(path)
         if stored is None:
             stored = self._observe(plan, train, facts, runtime, on_step).stored(), {}
             save_tensors(path, *stored)
@@ -134,20 +129,9 @@ def _save(path: Path, run: Run) -> None:
     save_tensors(path, tensors, {"epoch": run.epoch, "train_accuracy": run.train_accuracy})
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """What is in this file; None if there is none, or none that can be read: it is remade."""
-    if not path.exists():
-        return None
-    try:
-        return load_tensors(path)
-    except CheckpointError as error:
-        logger.warning("made again: %s", error)
-        return None
-
-
 def _load(path: Path) -> Run | None:
     """The training in this file, if there is one."""
-    found = _read(path)
+    found = load_kept(path)
     if found is None:
         return None
     tensors, numbers = found

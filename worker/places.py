@@ -59,17 +59,14 @@ class Places:
 
     def prune_cache(self, max_bytes: int) -> list[Path]:
         """Delete the datasets that were not used for longest until the rest fits."""
-        files = [(path, path.stat()) for path in self.cache.glob("*.safetensors")]
-        files.sort(key=lambda found: found[1].st_mtime)
-        excess = sum(stat.st_size for _, stat in files) - max_bytes
-        pruned = []
-        for path, stat in files:
-            if excess <= 0:
-                break
-            path.unlink(missing_ok=True)
-            excess -= stat.st_size
-            pruned.append(path)
-        return pruned
+        return _prune(self.cache.glob("*.safetensors"), max_bytes)
+
+    def prune_assets(self, max_bytes: int) -> list[Path]:
+        """Delete what jobs kept for later ones and was not used for longest until the rest fits.
+
+        A job that needs it again makes it again, the same to the bit.
+        """
+        return _prune(self.assets.rglob("*.*"), max_bytes)
 
     def drop_cached(self, known: Iterable[str]) -> list[Path]:
         """Delete cached datasets that are none of the ``known`` storage keys."""
@@ -85,6 +82,24 @@ class Places:
         for path in abandoned:
             shutil.rmtree(path, ignore_errors=True)
         return abandoned
+
+
+def _prune(paths: Iterable[Path], max_bytes: int) -> list[Path]:
+    """Delete the files that were not used for longest until the rest fits."""
+    found: list[tuple[float, int, Path]] = []
+    for path in paths:
+        with suppress(FileNotFoundError):  # several workers may share a home
+            stat = path.stat()
+            found.append((stat.st_mtime, stat.st_size, path))
+    excess = sum(size for _, size, _ in found) - max_bytes
+    pruned = []
+    for _, size, path in sorted(found):
+        if excess <= 0:
+            break
+        path.unlink(missing_ok=True)
+        excess -= size
+        pruned.append(path)
+    return pruned
 
 
 def _is_abandoned(path: Path) -> bool:

@@ -1,6 +1,7 @@
 """The dataset card: ``README.md`` with the front matter that dataset hubs read."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -121,8 +122,7 @@ def _training(manifest: Manifest) -> str:
         "every label used\n"
         f"print(bundle.evaluate(network, {loader}.test))\n"
         "```\n\n"
-        "Without DCPI: `python train.py --test test.npz` needs torch, numpy and safetensors alone. "
-        f"Make the test file with `dcpi test-data {given} --out test.npz`.\n\n"
+        f"{_alone(manifest, given)}\n\n"
         f"The recipe: SGD, rate {rate.lr:g}, momentum {rate.momentum:g}, weight decay "
         f"{rate.weight_decay:g}, batch {recipe.batch_size}, {recipe.passes} passes; after pass "
         f"{recipe.schedule.after_epoch_index + 1} the rate is multiplied by "
@@ -130,6 +130,24 @@ def _training(manifest: Manifest) -> str:
         "Pixels: `images` in `data.safetensors` are float32 and already normalised; a test image "
         f"goes through `(pixel / 255 - mean) / std` with mean {_numbers(manifest, 'mean')} and std "
         f"{_numbers(manifest, 'std')}."
+    )
+
+
+def _alone(manifest: Manifest, given: str) -> str:
+    """How to train without DCPI, or why that cannot be done."""
+    network, parts = manifest.recipe.network.name, manifest.privileged
+    made_for = manifest.method.network
+    if re.fullmatch(r"ConvNetD\d+", network) is None:
+        return f"`train.py` builds no {network}: without DCPI, read `data.safetensors` yourself."
+    if any(part.settings.get("contrast_weight") for part in parts):
+        return "`train.py` does not know the contrast term of these labels: use `dcpi train`."
+    if network != made_for and any(part.type != "soft" for part in parts):
+        return (
+            f"`train.py` does not align labels of a {made_for} with a {network}: use `dcpi train`."
+        )
+    return (
+        "Without DCPI: `python train.py --test test.npz` needs torch, numpy and safetensors alone. "
+        f"Make the test file with `dcpi test-data {given} --out test.npz`."
     )
 
 

@@ -140,6 +140,9 @@ def _see_through(client: Client, job: Job, out: Path | None, as_json: bool) -> N
         if as_json:
             _print_job(job, as_json)
         raise typer.Exit(1)
+    if job.kind == "verify":
+        _tell_where(job, as_json)
+        return
     condensed = _condensed_id(job)
     if out is not None:
         _download(client, condensed, out, quiet=as_json)
@@ -151,6 +154,14 @@ def _see_through(client: Client, job: Job, out: Path | None, as_json: bool) -> N
     console.print(
         f"bundle: {out}" if out else f"fetch it with: dcpi pull {condensed}", markup=False
     )
+
+
+def _tell_where(job: Job, as_json: bool) -> None:
+    """Say where the record of a verification is; there is no bundle of its own to fetch."""
+    if as_json:
+        _print_job(job, as_json)
+    else:
+        screen.out().print(f"what it found: {job.urls.get('verifications')}", markup=False)
 
 
 def tell_why(job: Job) -> None:

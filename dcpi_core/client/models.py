@@ -42,15 +42,17 @@ class JobError(Answer):
 
 
 class Job(Answer):
-    """One condensation job."""
+    """One job: ``kind`` is condense, or verify, which has no result but a verification."""
 
     id: str
+    kind: str = "condense"
     status: str
     phase: str | None = None
     progress: JobProgress | None = None
     result: JobResult | None = None
     error: JobError | None = None
     starts_from: str | None = None
+    urls: dict[str, str] = Field(default_factory=dict)
 
     @property
     def finished(self) -> bool:

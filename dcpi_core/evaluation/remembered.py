@@ -13,12 +13,11 @@ from typing import Any
 from torch import Tensor
 
 from dcpi_core.bundle.tensors import SOURCE_INDICES, to_tensors
-from dcpi_core.checkpoint import load_tensors, save_tensors
+from dcpi_core.checkpoint import load_kept, save_tensors
 from dcpi_core.code import code_digest
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.datasets.base import ImageDataset
 from dcpi_core.evaluation.measure import Measurement, Trial
-from dcpi_core.spec.errors import CheckpointError
 
 
 class Measurements:
@@ -29,13 +28,8 @@ class Measurements:
 
     def find(self, key: str) -> Measurement | None:
         """The measurement of this key; None if it is not there or cannot be read."""
-        path = self._path(key)
-        if not path.exists():
-            return None
-        try:
-            return Measurement.restore(load_tensors(path)[1])
-        except CheckpointError:
-            return None
+        found = load_kept(self._path(key))
+        return None if found is None else Measurement.restore(found[1])
 
     def keep(self, key: str, found: Measurement) -> None:
         """Remember a measurement."""

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from app.jobs.checkpoints import FILE, job_of, key_of
+from dcpi_core.checkpoint import load_kept, save_tensors
 from dcpi_core.spec.errors import NotFound
 from tests.worker.waiting import until
 from worker import places
@@ -136,12 +137,34 @@ def test_a_dataset_is_fetched_once(tools, home, tmp_path):
         home.dataset(tools.storage, "datasets/ds_1.safetensors", path)
 
 
+def age(file, seconds):
+    os.utime(file, (time.time() - seconds, time.time() - seconds))
+
+
 def test_the_cache_drops_what_was_not_used_for_longest(home):
     home.cache.mkdir(parents=True)
-    for age, name in enumerate(["newest", "older", "oldest"]):
+    for seconds, name in enumerate(["newest", "older", "oldest"]):
         file = home.cache / f"{name}.safetensors"
         file.write_bytes(b"x" * 100)
-        os.utime(file, (time.time() - age, time.time() - age))
+        age(file, seconds)
     assert [path.stem for path in home.prune_cache(250)] == ["oldest"]
     assert [path.stem for path in home.prune_cache(250)] == []
     assert [path.stem for path in home.prune_cache(50)] == ["older", "newest"]
+
+
+def test_of_what_jobs_keep_for_later_ones_the_unused_goes_first(home):
+    paths = [
+        home.assets / "cpu" / "used.safetensors",
+        home.assets / "cpu" / "begun.partial",
+        home.assets / "cpu" / "base_sets" / "set.safetensors",
+        home.assets / "measurements" / "ab" / "abc.safetensors",
+    ]
+    for seconds, path in enumerate(reversed(paths)):
+        save_tensors(path, {}, {})
+        age(path, 100 + seconds)
+    size = paths[0].stat().st_size
+    assert load_kept(paths[0]) is not None  # the oldest is the one that is used now
+    assert home.prune_assets(4 * size) == []
+    assert home.prune_assets(2 * size) == paths[1:3]
+    assert load_kept(paths[1]) is None
+    assert load_kept(paths[0]) is not None

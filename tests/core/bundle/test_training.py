@@ -183,6 +183,23 @@ def test_the_script_says_which_networks_it_knows(tmp_path, condensed, spec, repo
     done = run_script(tmp_path / "bundle", "--test", test_file)
     assert done.returncode == 1
     assert "dcpi train" in done.stderr
+    card = (tmp_path / "bundle" / "README.md").read_text()
+    assert "`train.py` builds no LeNet" in card
+    assert "--test test.npz" not in card
+
+
+def test_the_card_promises_the_script_only_where_it_works(tmp_path, condensed, spec, report):
+    def promised(changed, **settings) -> bool:
+        own = LabelSettings(regression_weight=0.5, task_weight=0, **settings)
+        labelled = condensed.with_privileged(FeatureLabels(torch.rand(12, 128, 1, 1), own))
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}"
+        write(path, labelled, changed, report)
+        return "--test test.npz" in (path / "README.md").read_text()
+
+    deeper = spec.evaluation.model_copy(update={"networks": ("ConvNetD4",)})
+    assert promised(spec)
+    assert not promised(spec, contrast_weight=0.1)
+    assert not promised(spec.model_copy(update={"evaluation": deeper}))
 
 
 @pytest.mark.parametrize(
