@@ -5,6 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.dcpi-ready
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input
+PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo serve test lint fix bench catalog openapi pins clean
@@ -33,8 +34,8 @@ demo: setup ## the same, then stop; fails unless the bundle beats random images
 serve: setup ## start the service and wait for jobs
 	$(BIN)/dcpi serve
 
-test: setup ## the tests
-	$(BIN)/python -m pytest
+test: setup ## the tests; PROCESSES=n for other than two at once
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 lint: setup ## format, lint, types, import contracts, generated files
 	$(BIN)/ruff format --check .

@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import socket
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
 # Set before torch is loaded, and inherited by the processes that tests start.
-os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
-
-NOT_RUN: pytest.StashKey[dict[str, int]] = pytest.StashKey()
+PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+os.environ.setdefault("OMP_NUM_THREADS", str(max(1, min(2, (os.cpu_count() or 1) // PROCESSES))))
 
 
 @pytest.fixture(scope="session")
@@ -52,11 +52,9 @@ def _loopback_only() -> Any:
         yield
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[NOT_RUN] = {}
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # The longest first: of several processes none has them left when the others are done.
+    items.sort(key=lambda item: "end_to_end" not in item.path.parts)
     on_gpu = [item for item in items if item.get_closest_marker("gpu")]
     if on_gpu and not _cuda_available():
         for item in on_gpu:
@@ -67,12 +65,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     report = yield
     if report.skipped and not hasattr(report, "wasxfail"):
-        _count(item.config, _reason(item))
+        report.not_run = _reason(item)  # goes with the report to the process that sums up
     return report
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    missing = config.stash[NOT_RUN]
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    skipped = terminalreporter.stats.get("skipped", [])
+    missing = Counter(report.not_run for report in skipped if hasattr(report, "not_run"))
     if missing:
         terminalreporter.section("not run here")
         for reason, count in sorted(missing.items()):
@@ -86,11 +85,6 @@ def _reason(item: pytest.Item) -> str:
     if "shared_data" in names and _present(SHARED_DATA) is None:
         return "no ../shared/data beside the repository"
     return "skipped for the reason given above"
-
-
-def _count(config: pytest.Config, reason: str) -> None:
-    counts = config.stash[NOT_RUN]
-    counts[reason] = counts.get(reason, 0) + 1
 
 
 def _present(path: Path) -> Path | None:
