@@ -31,13 +31,18 @@ class Settings(BaseSettings):
     s3_access_key_id: str | None = Field(None, description="default: what the machine provides")
     s3_secret_access_key: SecretStr | None = None
     broker_url: str = Field("redis://127.0.0.1:6379/0", description="Celery broker")
-    queue: str = Field("gpu", description="queue of new jobs")
-    data_root: Path | None = Field(None, description="local copies of published datasets")
-    host: str = "127.0.0.1"
-    port: int = Field(8000, ge=0, le=65535)
+    queue: str = Field("gpu", description="queue of new jobs: gpu, cpu or a name of your own")
+    data_root: Path | None = Field(
+        None, description="local copies of published datasets; default: ~/.cache/dcpi/datasets"
+    )
+    host: str = Field(
+        "127.0.0.1", description="where `dcpi serve` listens; give uvicorn its own --host"
+    )
+    port: int = Field(8000, ge=0, le=65535, description="the same; containers always use 8000")
     auth: Literal["auto", "on", "off", "open"] = Field(
         "auto",
-        description="API keys: auto and off need none on loopback, open needs none anywhere",
+        description="API keys: on, or auto (unless host is loopback); off (never, and only there), "
+        "open (never, anywhere)",
     )
     key_secret: SecretStr | None = Field(
         None, description="API keys are stored as HMAC under this; needed where keys are"

@@ -60,10 +60,12 @@ class Gate:
     async def _caller(self, request: Request) -> Caller:
         settings = self._state.settings
         if not self._required:
-            if settings.auth != "open" and policy.came_from_outside(request.scope.get("server")):
+            outside = policy.came_from_outside(request.scope.get("server"))
+            if settings.auth != "open" and (outside or policy.was_passed_on(request.headers)):
                 raise NotAuthenticated(
-                    "this service runs without API keys and answers its own machine only; "
-                    "to open it, set DCPI_AUTH=on and DCPI_KEY_SECRET"
+                    "this service runs without API keys and answers its own machine only, and "
+                    "nothing that a proxy passes on; to open it, set DCPI_AUTH=on and "
+                    "DCPI_KEY_SECRET"
                 )
             if policy.sent_by_another_site(request.method, request.headers):
                 raise NotAllowed("the page of another site may not change anything here")

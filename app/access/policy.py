@@ -54,6 +54,15 @@ def came_from_outside(server: tuple[str, int | None] | None) -> bool:
         return False
 
 
+def was_passed_on(headers: Mapping[str, str]) -> bool:
+    """Whether a proxy says that it received this request from somebody else.
+
+    It reaches a service behind a proxy of the same machine on the loopback interface, like one of
+    this machine's own.
+    """
+    return any(name in headers for name in ("forwarded", "x-forwarded-for", "x-real-ip", "via"))
+
+
 def sent_by_another_site(method: str, headers: Mapping[str, str]) -> bool:
     """Whether a browser says that it makes this change for a page of another site.
 

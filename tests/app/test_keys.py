@@ -231,6 +231,18 @@ def test_without_keys_only_this_machine_is_answered(tmp_path, server, status):
     assert client.get("/healthz").status_code == 200
 
 
+@pytest.mark.parametrize("auth", ["auto", "off", "open"])
+@pytest.mark.parametrize("header", ["Forwarded", "X-Forwarded-For", "X-Real-IP", "Via"])
+def test_without_keys_nothing_is_answered_that_a_proxy_passes_on(tmp_path, auth, header):
+    """It comes from 127.0.0.1, as what the machine itself sends, and may be anybody's."""
+    settings = Settings(home=tmp_path, auth=auth)
+    upgrade(settings.resolved_database_url)
+    client = TestClient(create_app(settings), base_url="http://127.0.0.1:8000")
+    answer = client.get("/v1/jobs", headers={header: "192.0.2.7"})
+    assert answer.status_code == (200 if auth == "open" else 401)
+    assert client.get("/v1/jobs").status_code == 200
+
+
 @pytest.mark.parametrize(
     ("site", "status"),
     [("cross-site", 403), ("same-site", 403), ("same-origin", 422), ("none", 422), (None, 422)],
