@@ -51,13 +51,15 @@ class Assets:
         """Load the network of ``plan``, or train it (resuming where an earlier try stopped)."""
         done = self._file(plan, facts, runtime, "safetensors")
         partial = self._file(plan, facts, runtime, "partial")
-        run = _load(done) or _load(partial) or start(plan, train, facts)
-        trainer = Trainer(plan, train, facts, runtime, run)
-        while run.epoch < plan.total_epochs(len(train)):
-            trainer.epoch(on_step)
-            finished = run.epoch == plan.total_epochs(len(train))
-            _save(done if finished else partial, run)
-        partial.unlink(missing_ok=True)
+        run = _load(done)
+        if run is None:
+            run = _load(partial) or start(plan, train, facts)
+            trainer = Trainer(plan, train, facts, runtime, run)
+            while run.epoch < plan.total_epochs(len(train)):
+                trainer.epoch(on_step)
+                finished = run.epoch == plan.total_epochs(len(train))
+                _save(done if finished else partial, run)
+            partial.unlink(missing_ok=True)
         early = len(plan.early_epochs(len(train)))
         return TrainedNetwork(
             plan=plan,

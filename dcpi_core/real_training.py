@@ -186,7 +186,7 @@ class Trainer:
         """Optimiser step ``number`` of the epoch; returns what the network said before it."""
         device = self.runtime.device
         view = self.streams.generator("augment", self.run.epoch, number)
-        images = normalise(self.train.images[index], self.facts).to(device)
+        images = normalise(self.train.images[index].to(device), self.facts)
         images = augment(images, self.plan.augmentation, view)
         labels = self.train.labels[index].to(device)
         # Read first: the step changes the layers between the features and the logits.

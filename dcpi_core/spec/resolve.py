@@ -19,6 +19,7 @@ from dcpi_core.spec.job import (
 from dcpi_core.spec.protocols import default_epochs
 from dcpi_core.spec.rules import (
     check_balance,
+    check_frequencies,
     check_image_size,
     check_layers,
     check_partition,
@@ -49,6 +50,7 @@ def resolve(request: JobRequest, facts: DatasetFacts, catalog: Catalog | None = 
         check_image_size(student, facts, catalog, pointer)
     check_layers((network, *students), privileged, catalog)
     base = _component(method, request.options.base, "/options/base", request, facts, count)
+    check_frequencies(base, network, facts, catalog)
     check_partition(base, privileged)
     check_balance(base, privileged)
     check_weights(base, privileged)

@@ -1,5 +1,6 @@
 """Rules that cross components: which networks can see which images, and who may tune them."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,26 @@ from dcpi_core.spec.controls import label_steps
 from dcpi_core.spec.dataset import DatasetFacts, padded_size
 from dcpi_core.spec.errors import InvalidInput
 from dcpi_core.spec.job import Component
+
+WIDEST_LEARNED = 8192
+"""Widest features whose frequencies are learned: three layers of that width squared, 0.8 GB."""
+
+
+def check_frequencies(base: Component, network: str, facts: DatasetFacts, catalog: Catalog) -> None:
+    """Refuse a network of frequencies that would not fit in memory.
+
+    Raises:
+        InvalidInput: says how wide the features may be, and which option does without that network.
+    """
+    shape = facts_at_size(network, facts, catalog).get("layers", {}).get("final")
+    learned = base.options.get("sampling") == "learned"
+    if learned and shape and math.prod(shape) > WIDEST_LEARNED:
+        raise InvalidInput.at(
+            "/options/base/sampling",
+            f"{base.name} learns frequencies for features of at most {WIDEST_LEARNED} values, and "
+            f"those of {network} for {facts.name!r} have {math.prod(shape)}; set sampling to "
+            "'normal', or take a deeper network",
+        )
 
 
 def check_partition(base: Component, privileged: Sequence[Component]) -> None:

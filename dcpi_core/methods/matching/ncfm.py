@@ -260,10 +260,10 @@ class Sampler:
         if not state.sampler:
             return
         width = len(next(iter(state.sampler.values())))
-        with ctx.streams.initialisation("frequency_shell"):
+        with torch.device("meta"):  # its weights are there, so none are drawn
             self.network = frequency_network(width)
-        self.network.load_state_dict(state.sampler)
-        self.network.to(ctx.runtime.device)
+        weights = {k: v.to(ctx.runtime.device, copy=True) for k, v in state.sampler.items()}
+        self.network.load_state_dict(weights, assign=True)
         self.parameters = list(self.network.parameters())
         rate = options.sampling_learning_rate
         self.optimiser = torch.optim.SGD(

@@ -66,7 +66,10 @@ def test_a_window_is_looked_at_when_it_is_full():
 def updates(ctx, **options):
     small = {"iterations": 1, "real_batch": 7, "inner_epochs": 1, "window": 2, "outer_loops": 6}
     method = CAFE(CAFEOptions(**(small | options)))
-    return method.step(method.init(ctx), 0, ctx)["updates"]
+    state = method.init(ctx)
+    made = [method.step(state, number, ctx) for number in range(method.total_steps(ctx))]
+    assert len(made) == 6
+    return sum("loss" in found for found in made)
 
 
 def test_a_network_serves_until_its_accuracy_settles(ctx):

@@ -251,6 +251,16 @@ def test_labels_are_learned_for_whole_images_alone():
     assert resolved(**wanted).base_method.options["partition"] == 2
 
 
+@pytest.mark.parametrize("network", ["ConvNetD1", "ConvNetNP"])
+def test_frequencies_are_not_learned_where_their_network_would_not_fit(network):
+    wanted = {"base_method": "ncfm", "pi_type": "none"}
+    with pytest.raises(InvalidInput, match="set sampling to 'normal', or take a deeper network"):
+        resolved(**wanted, options={"network": network})
+    normal = {"network": network, "base": {"sampling": "normal"}}
+    assert resolved(**wanted, options=normal).network == network
+    assert resolved(**wanted).base_method.options["sampling"] == "learned"
+
+
 @pytest.mark.parametrize("learning", ["assigned", "distribution_matching", "unrolled"])
 def test_learning_that_leaves_images_alone_cannot_tune_them(learning):
     asked = {"learning": learning, "schedule": "joint"}
