@@ -70,11 +70,11 @@ class TestBreakEven:
 def test_seconds_go_to_the_phase_they_were_spent_in():
     memory = Memory(phase=Phase.BASE, seconds={"base": 10.0}, peaks={"host": 1})
     accounts = Accounts(memory, Runtime.choose("cpu"))
-    time.sleep(0.05)
+    time.sleep(1.0)
     accounts.book()
     memory.phase = Phase.EVALUATE
     accounts.book()
-    assert 10.05 <= memory.seconds["base"] < 10.5
-    assert memory.seconds["evaluate"] < 0.04
+    assert 11.0 <= memory.seconds["base"] < 15.0
+    assert memory.seconds["evaluate"] < 0.9
     assert memory.device_seconds == {}
     assert memory.peaks["host"] > 2**20  # bytes, of a process that has loaded torch

@@ -207,8 +207,8 @@ def test_it_ends_with_its_supervisor(process, tmp_path):
     began = time.monotonic()
     process.stdin.close()
     process.stdin = None
-    process.wait(timeout=5)
-    assert time.monotonic() - began < 1.0
+    process.wait(timeout=20)
+    assert time.monotonic() - began < 4.0
 
 
 def test_only_messages_reach_standard_output(root):
