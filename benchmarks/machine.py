@@ -11,15 +11,20 @@ from dcpi_core import __version__
 from dcpi_core.compute import Runtime, machine
 
 
-def describe(runtime: Runtime) -> dict[str, Any]:
-    """Machine, versions and commit, as JSON."""
-    commit = subprocess.run(
+def commit() -> str:
+    """The commit checked out, abbreviated; empty outside a repository."""
+    found = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"],
         capture_output=True,
         text=True,
         check=False,
         cwd=Path(__file__).parent,
     )
+    return found.stdout.strip()
+
+
+def describe(runtime: Runtime) -> dict[str, Any]:
+    """Machine, versions and commit, as JSON."""
     return {
         "machine": machine(),
         "device": str(runtime.device),
@@ -28,5 +33,5 @@ def describe(runtime: Runtime) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "dcpi": __version__,
-        "commit": commit.stdout.strip(),
+        "commit": commit(),
     }

@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import commit
 from benchmarks.reproduce.cells import REPEATS, Job, Scale
 from benchmarks.reproduce.results import kept, key_of, path_of
 from benchmarks.reproduce.tables import TABLES
@@ -91,12 +92,13 @@ def main() -> None:
     if path.exists():
         found["jobs"] = json.loads(path.read_text())["jobs"]
     path.parent.mkdir(parents=True, exist_ok=True)
+    started = commit()
     for number, job in enumerate(jobs, start=1):
         key = key_of(job, facts.name, given.scale)
         if key not in found["jobs"]:
             report = report_of(job, given.scale, facts, source, given)
             request = job.request(facts.name, given.scale)
-            found["jobs"][key] = {"request": request, "report": kept(report)}
+            found["jobs"][key] = {"request": request, "commit": started, "report": kept(report)}
             path.write_text(json.dumps(found, indent=1) + "\n")
             print(f"{number}/{len(jobs)} ", end="")
             show(job, report)

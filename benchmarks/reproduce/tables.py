@@ -210,7 +210,8 @@ SHORT = {"unrolled_updates": 60, "unrolled_window": 5, "unrolled_students": 2}
 
 def _best() -> Iterator[Cell]:
     one, ten = "dc from real images, 1 per class", "herding, 10 per class"
-    dc, herding = Job("dc", 1, base={"init": "real"}, repeats=5), Job("herding", 10)
+    dc = Job("dc", 1, base={"init": "real"}, repeats=5)
+    herding = Job("herding", 10, repeats=5)
     strong = {"preset": "measured", "learning": "unrolled"}
     learned = {
         one: replace(dc, labels={"feature": strong | {"unrolled_updates": 200}}),
