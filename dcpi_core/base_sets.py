@@ -50,7 +50,7 @@ class BaseSets:
         determined_by = {
             "code": code_digest(),
             "method": method.model_dump(mode="json"),
-            "data": ctx.facts.fingerprint,
+            "data": ctx.facts.seen_as,
             "images_per_class": ctx.images_per_class,
             "network": ctx.network,
             "seed": ctx.streams.seed,

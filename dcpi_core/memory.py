@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dcpi_core.bundle.tensors import from_tensors, to_tensors
 from dcpi_core.checkpoint import below, load_tensors, pack, save_tensors, unpack
+from dcpi_core.code import code_digest
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.spec.errors import CheckpointError
 from dcpi_core.spec.progress import Phase
@@ -93,7 +94,7 @@ def save_memory(path: Path, memory: Memory, digest: str) -> None:
     """Write ``memory`` of the job whose spec has this digest; replaces the file atomically."""
     tensors: dict[str, Tensor] = {}
     values: dict[str, Any] = {name: getattr(memory, name) for name in _NUMBERS}
-    values |= {"spec": digest, "phase": memory.phase.value, "sets": {}}
+    values |= {"spec": digest, "code": code_digest(), "phase": memory.phase.value, "sets": {}}
     for name in ("partial", "base_state"):
         state = getattr(memory, name)
         values[name] = None
@@ -110,22 +111,25 @@ def load_memory(path: Path, digest: str, types: StateTypes) -> Memory:
     """Read what ``save_memory`` wrote; an empty memory if there is no such file.
 
     Raises:
-        CheckpointError: the checkpoint cannot be read, or belongs to another job.
+        CheckpointError: the checkpoint cannot be read, belongs to another job, or was left by
+            other code, with which this one's results must not be mixed.
     """
     if not path.exists():
         return Memory()
     tensors, values = load_tensors(path)
     if values["spec"] != digest:
         raise CheckpointError(f"{path.name} belongs to another job; use another directory")
+    if values.get("code") != code_digest():
+        raise CheckpointError(f"{path.name} was left by other code; delete it to begin again")
     memory = Memory(
         phase=Phase(values["phase"]),
-        **{name: values[name] for name in _NUMBERS if name in values},
+        **{name: values[name] for name in _NUMBERS},
     )
     for name, settings in values["sets"].items():
         memory.sets[name] = from_tensors(below(f"sets.{name}.", tensors), settings)
     if values["partial"] is not None:
         kind = types.of(memory.phase, memory.component)
         memory.partial = unpack(kind, tensors, values["partial"], "partial.")
-    if values.get("base_state") is not None:
+    if values["base_state"] is not None:
         memory.base_state = unpack(types.method, tensors, values["base_state"], "base_state.")
     return memory

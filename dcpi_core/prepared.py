@@ -113,8 +113,8 @@ class Assets:
         return Signals(train.labels, *made, *observed)
 
     def _file(self, plan: TrainingPlan, facts: DatasetFacts, runtime: Runtime, suffix: str) -> Path:
+        own = hashlib.sha256(f"{plan.digest(facts.seen_as)} {code_digest()}".encode())
         # Kept apart by kind of device: what a GPU trained is not, to the bit, what a CPU trains.
-        own = hashlib.sha256(f"{plan.digest(facts.fingerprint)} {code_digest()}".encode())
         return self.root / runtime.device.type / f"{own.hexdigest()}.{suffix}"
 
 

@@ -72,9 +72,9 @@ class TrainingPlan:
         total = self.total_epochs(num_images)
         return range(1, 1 + max(1, (total - 1) // 2)) if total > 1 else range(1)
 
-    def digest(self, fingerprint: str) -> str:
-        """Address of the result on the dataset with this fingerprint."""
-        text = json.dumps({"plan": asdict(self), "data": fingerprint, "format": 2}, sort_keys=True)
+    def digest(self, data: str) -> str:
+        """Address of the result on a dataset, told by its fingerprint or ``seen_as``."""
+        text = json.dumps({"plan": asdict(self), "data": data, "format": 2}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -59,7 +59,7 @@ def key_of(
     determined_by: dict[str, Any] = {
         "code": code_digest(),
         "trial": asdict(trial),
-        "data": facts.fingerprint,
+        "data": facts.seen_as,
         "where": device,
     }
     if condensed is None:

@@ -43,6 +43,11 @@ class DatasetFacts(Record):
         return len(self.classes)
 
     @property
+    def seen_as(self) -> str:
+        """What a network is shown: the images and labels, how normalised, of how many classes."""
+        return f"{self.fingerprint} {self.num_classes} {self.mean} {self.std}"
+
+    @property
     def num_train(self) -> int:
         return sum(self.train_per_class)
 

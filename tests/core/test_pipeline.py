@@ -442,6 +442,15 @@ def test_a_checkpoint_of_another_job_is_refused(finished):
         pipeline.run(job(seed=1), place(root), device="cpu")
 
 
+def test_a_checkpoint_of_other_code_is_refused(tmp_path, monkeypatch):
+    stop_after = iter([False] * 3)
+    with pytest.raises(pipeline.Stopped):
+        pipeline.run(job(), place(tmp_path), stop=lambda: next(stop_after, True), device="cpu")
+    monkeypatch.setattr("dcpi_core.memory.code_digest", lambda: "of another version")
+    with pytest.raises(CheckpointError, match="left by other code; delete it to begin again"):
+        pipeline.run(job(), place(tmp_path), device="cpu")
+
+
 def test_a_dataset_that_changed_since_the_job_was_submitted_is_refused(tmp_path):
     spec = job()
     other = spec.dataset.model_copy(update={"fingerprint": "0" * 64})

@@ -55,6 +55,14 @@ def test_another_plan_or_dataset_is_another_asset():
     assert len(digests) == 3
 
 
+def test_the_same_pixels_normalised_otherwise_are_other_data(tmp_path):
+    ctx = context(blobs(), tmp_path)
+    first = train(tmp_path, ctx)
+    brighter = ctx.facts.model_copy(update={"mean": tuple(m / 2 for m in ctx.facts.mean)})
+    other = Assets(tmp_path).trained_network(PLAN, ctx.train, brighter, ctx.runtime)
+    assert not all(torch.equal(first.parameters[k], other.parameters[k]) for k in first.parameters)
+
+
 def test_forgetting_counts_changes_from_right_to_wrong(tmp_path):
     """Replayed with plain autograd: what the network said of each image just before its step."""
     ctx = context(blobs(noise=0.95), tmp_path)
