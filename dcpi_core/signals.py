@@ -22,6 +22,8 @@ Space = Literal["gradients", "features"]
 class Signals:
     """A proxy's view of n training images, in evaluation mode and without augmentation.
 
+    What is not known has nothing to say of an image: it is (n, 0), and listed by ``missing``.
+
     Attributes:
         labels: (n,) int64 classes.
         features: (n, D) flattened features of the last block.
@@ -47,12 +49,14 @@ class Signals:
     held_out: Tensor | None = None
 
     @classmethod
-    def of_labels(cls, labels: Tensor) -> "Signals":
-        """For rules that ask no proxy: nothing is known but the classes (n,)."""
-        count = len(labels)
-        nothing, never = torch.empty(count, 0), torch.zeros(count, dtype=torch.int64)
-        length = torch.zeros(count, dtype=torch.float64)
-        return cls(labels, nothing, nothing, nothing, never, never.bool(), length, length)
+    def of_labels(
+        cls, labels: Tensor, *, features: Tensor | None = None, logits: Tensor | None = None
+    ) -> "Signals":
+        """The classes (n,), and what a network of one's own says: (n, D) and (n, K)."""
+        nothing = torch.empty(len(labels), 0)
+        features = nothing if features is None else features
+        logits = nothing if logits is None else logits
+        return cls(labels, features, features, logits, nothing, nothing, nothing, nothing)
 
     @classmethod
     def restore(cls, stored: Mapping[str, Tensor]) -> "Signals":
@@ -70,8 +74,14 @@ class Signals:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def missing(self) -> list[str]:
+        """Names of the signals that are not known."""
+        found = ((name, getattr(self, name)) for name in STORED)
+        return [name for name, tensor in found if tensor.shape[1:] == (0,)]
+
     def at(self, index: Tensor) -> "Signals":
-        """The signals of the images at ``index``, nothing of them in float16."""
+        """The signals of the images at ``index``, nothing of them in half precision."""
         own = {name: _full(tensor[index]) for name, tensor in self.stored().items()}
         held_out = None if self.held_out is None else self.held_out[index]
         return replace(Signals.restore(own), validation=self.validation, held_out=held_out)
@@ -131,4 +141,4 @@ def _compact(found: Tensor) -> Tensor:
 
 
 def _full(found: Tensor) -> Tensor:
-    return found.float() if found.dtype == torch.float16 else found
+    return found.float() if found.dtype in (torch.float16, torch.bfloat16) else found

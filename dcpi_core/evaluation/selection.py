@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.context import Context
-from dcpi_core.ops.coverage import Coverage, coverage
+from dcpi_core.ops.coverage import Coverage, coverage, nearest_of
 from dcpi_core.real_training import TrainingPlan
 from dcpi_core.spec.report import Distances, Selection
 
@@ -97,7 +97,7 @@ class _Found:
         for number, distances in enumerate(self.random):
             draw = self.ctx.streams.generator("random_coverage", number, label)
             drawn = torch.randperm(len(members), generator=draw)[: len(here)]
-            distances.append(coverage(seen, drawn).to_chosen)
+            distances.append(nearest_of(seen, drawn)[1])
 
     def _note(self, here: Tensor, members: Tensor, found: Coverage) -> None:
         self.stands_for[here] = found.nearest_chosen.bincount(minlength=len(here))

@@ -36,19 +36,17 @@ def matching_pursuit(vectors: OuterProducts, count: int, ridge: float = 1e-3) ->
     target = vectors.with_mean()
     lengths = vectors.squares.sqrt()
     rounding = ROUNDING * torch.finfo(vectors.right.dtype).eps * float(lengths.max())
-    # Where all vectors are zero, there is still something to divide by.
-    diagonal = torch.eye(count, dtype=torch.float64) * (ridge * vectors.squares.mean()).clamp(TINY)
+    ridge = _absolute(ridge, vectors)
     columns = vectors.right.new_empty(count, len(vectors))
-    gram = torch.zeros(count, count, dtype=torch.float64)
-    residual, reach = target.clone(), target.new_zeros(())
+    factor = torch.zeros(count, count, dtype=torch.float64)  # of K and the ridge (Cholesky)
+    residual, reach = target.clone(), target.mean().clamp(min=0).sqrt()  # length of the mean
     picked: list[int] = []
     for number in range(count):
         residual[picked] = -torch.inf
         picked.append(first_true(residual >= residual.max() - rounding * reach))
         columns[number] = vectors.products(torch.tensor(picked[-1:]))[0]
-        known = columns[: number + 1, picked[-1]].double()
-        gram[number, : number + 1] = gram[: number + 1, number] = known
-        weights = _solve(gram + diagonal, target[picked])
+        _extend(factor, number, columns[: number + 1, picked[-1]].double(), ridge)
+        weights = _solve(factor, target[picked])
         residual = target - columns[: number + 1].T @ weights.to(columns.dtype)
         reach = (weights.abs() * lengths[picked]).sum()
     return torch.tensor(picked)
@@ -68,13 +66,28 @@ def pursuit_weights(vectors: OuterProducts, picked: Tensor, ridge: float = 1e-3)
     Returns:
         (k,) float64, all zero where all vectors are.
     """
-    gram = vectors.products(picked)[:, picked].double()
-    gram.diagonal().add_((ridge * vectors.squares.mean()).clamp(TINY))
+    own = OuterProducts(vectors.left[picked], vectors.right[picked])
+    gram = own.products(torch.arange(len(picked))).double()
+    gram.diagonal().add_(_absolute(ridge, vectors))
     return nonnegative_least_squares(gram, vectors.with_mean()[picked])
 
 
-def _solve(gram: Tensor, target: Tensor) -> Tensor:
-    """Weights of the picks so far; ``gram`` may have room for more."""
-    used = gram[: len(target), : len(target)]
-    found: Tensor = torch.linalg.solve(used, target)
-    return found
+def _absolute(ridge: float, vectors: OuterProducts) -> float:
+    """The ridge itself; where all vectors are zero, there is still something to divide by."""
+    return max(ridge * float(vectors.squares.mean()), TINY)
+
+
+def _extend(factor: Tensor, number: int, products: Tensor, ridge: float) -> None:
+    """Append row ``number`` of a Cholesky factor: products (number + 1,), the last with itself."""
+    row = torch.linalg.solve_triangular(
+        factor[:number, :number], products[:number].unsqueeze(1), upper=False
+    ).squeeze(1)
+    factor[number, :number] = row
+    # What is left of the vector beyond the others' span, which is not negative, and the ridge.
+    factor[number, number] = ((products[number] - row @ row).clamp(min=0) + ridge).sqrt()
+
+
+def _solve(factor: Tensor, target: Tensor) -> Tensor:
+    """Weights of the picks so far; ``factor`` may have room for more."""
+    used = factor[: len(target), : len(target)]
+    return torch.cholesky_solve(target.unsqueeze(1), used).squeeze(1)

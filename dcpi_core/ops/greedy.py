@@ -16,7 +16,7 @@ from dcpi_core.spec.errors import InvalidInput
 ROUNDING = 8  # unit roundoffs by which two computations of the same inner product may differ
 
 
-def k_center(features: Tensor, count: int, first: int) -> Tensor:
+def k_center(features: Tensor, count: int, first: int | None = None) -> Tensor:
     """Farthest-first traversal: a 2-approximation of the k-center problem (Gonzalez, 1985).
 
     Each pick is the row with the largest Euclidean distance to the nearest row picked before it.
@@ -24,7 +24,7 @@ def k_center(features: Tensor, count: int, first: int) -> Tensor:
     Args:
         features: (n, d).
         count: how many rows to pick, the first included.
-        first: index of the first pick.
+        first: index of the first pick; None for the row nearest to the mean.
 
     Returns:
         (count,) int64 indices in pick order.
@@ -33,9 +33,11 @@ def k_center(features: Tensor, count: int, first: int) -> Tensor:
         InvalidInput: ``count`` is not in 1..n, ``first`` is no row, or a value is not finite.
     """
     rows = _centred(features, count)
-    if not 0 <= first < len(features):
-        raise InvalidInput(f"first must be one of {len(features)} rows, counted from 0: {first}")
     tolerance = rows.tolerance(rows.longest)
+    if first is None:
+        first = first_true(rows.squares <= rows.squares.min() + tolerance)
+    elif not 0 <= first < len(features):
+        raise InvalidInput(f"first must be one of {len(features)} rows, counted from 0: {first}")
     nearest = torch.full_like(rows.squares, torch.inf)  # squared distance to the nearest pick
     picked = [first]
     while len(picked) < count:
@@ -103,7 +105,7 @@ def _centred(features: Tensor, count: int) -> _Rows:
     # Stored by columns: the product with a vector is then twice as fast.
     columns = features.t().clone(memory_format=torch.contiguous_format)
     matrix = columns.sub_(mean.unsqueeze(1)).t()
-    squares = matrix.square().sum(1)
+    squares = torch.linalg.vector_norm(matrix, dim=1).square_()  # no matrix of squares
     if not torch.isfinite(squares).all():
         raise InvalidInput("features hold a value that is NaN, infinite or too large to square")
     return _Rows(matrix, squares, squares.max().sqrt())

@@ -41,13 +41,14 @@ def facility_location(rows: Rows, size: int, count: int) -> Tensor:
     """
     _require(count, size)
     rows = _stored(rows, size)
-    parts = [rows(index) for index in torch.arange(size).split(ROWS_AT_ONCE)]
-    bound = torch.cat([part.sum(1, dtype=torch.float64) for part in parts])
-    largest = max(float(part.max()) for part in parts)
-    kind = parts[0].dtype
-    del parts
-    tolerance = ROUNDING * torch.finfo(kind).eps * math.sqrt(size) * largest
-    covered = torch.zeros(size, dtype=kind)
+    covered = torch.zeros_like(rows(torch.tensor([0]))[0])
+    bound, largest = torch.empty(size, dtype=torch.float64), 0.0
+    for index in torch.arange(size).split(ROWS_AT_ONCE):
+        part = rows(index)
+        bound[index] = part.sum(1, dtype=torch.float64)
+        largest = max(largest, float(part.max()))
+        del part  # before the next one is made
+    tolerance = ROUNDING * torch.finfo(covered.dtype).eps * math.sqrt(size) * largest
     picked: list[int] = []
     while len(picked) < count:
         picked.append(_best_gain(rows, covered, bound, tolerance))

@@ -79,12 +79,17 @@ class SelectionState:
 class Coreset(ABC):
     """A selection rule as a base method: one step per class, or a single one for a free choice.
 
-    Rules keep their greedy order, so a smaller coreset is a prefix of a larger one; ties go to
-    the lower index. A rule with ``ProxyOptions`` gets the signals of a proxy, which is trained
-    once and then shared by all rules and budgets.
+    Rules keep their greedy order, so what is picked of a class for a smaller coreset is a prefix
+    of what is picked for a larger one; ties go to the lower index. A rule with ``ProxyOptions``
+    gets the signals of a proxy, which is trained once and then shared by all rules and budgets.
+
+    Attributes:
+        reads: names of the signals that the rule goes by.
+        uses_validation: whether it also wants images to validate on.
     """
 
     state_type = SelectionState
+    reads: tuple[str, ...] = ()
     uses_validation = False
 
     def __init__(self, options: CoresetOptions) -> None:
@@ -178,7 +183,7 @@ class Coreset(ABC):
         plans = self.needs(ctx)
         if not plans:
             return Signals.of_labels(ctx.train.labels)
-        key = plans[0].digest(ctx.facts.fingerprint)
+        key = plans[0].digest(ctx.facts.seen_as)
         if key not in self._known:
             found = ctx.signals(plans[0])
             if self.uses_validation:

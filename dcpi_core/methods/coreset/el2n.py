@@ -13,6 +13,8 @@ from dcpi_core.signals import Signals
 class EL2N(ScoreRule):
     """Keeps the images with the longest error vector, softmax minus label, in early epochs."""
 
+    reads = ("el2n",)
+
     def score(self, signals: Signals) -> Tensor:
         """Length of the error, averaged over the early epochs: higher is harder."""
         return signals.el2n

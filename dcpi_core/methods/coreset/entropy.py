@@ -13,6 +13,8 @@ from dcpi_core.signals import Signals
 class Entropy(ScoreRule):
     """Keeps the images whose predicted distribution has the highest entropy."""
 
+    reads = ("logits",)
+
     def score(self, signals: Signals) -> Tensor:
         """Entropy in nats: higher is less certain."""
         logarithm = signals.logits.double().log_softmax(1)

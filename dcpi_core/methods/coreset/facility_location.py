@@ -20,6 +20,7 @@ class FacilityLocation(Coreset):
     def __init__(self, options: SimilarityOptions) -> None:
         super().__init__(options)
         self.space = options.space
+        self.reads = ("features",) if options.space == "features" else ("logits", "inputs")
 
     def pick(self, signals: Signals, count: int, generator: torch.Generator) -> Tensor:
         unit = signals.vectors(self.space).unit()

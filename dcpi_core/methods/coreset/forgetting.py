@@ -25,6 +25,8 @@ class ForgettingOptions(ProxyOptions):
 class Forgetting(Coreset):
     """Keeps the images most often forgotten."""
 
+    reads = ("forgetting", "learned")
+
     def __init__(self, options: ForgettingOptions) -> None:
         super().__init__(options)
         self.never_learned = options.never_learned

@@ -28,6 +28,7 @@ class Glister(Coreset):
     Images held out are chosen last, when a class has no others left.
     """
 
+    reads = ("logits", "inputs")
     uses_validation = True
 
     def __init__(self, options: GlisterOptions) -> None:
@@ -36,12 +37,14 @@ class Glister(Coreset):
 
     def pick(self, signals: Signals, count: int, generator: torch.Generator) -> Tensor:
         assert signals.validation is not None
-        assert signals.held_out is not None
-        free = (~signals.held_out).nonzero().squeeze(1)
+        held_out = signals.held_out
+        if held_out is None:  # images of the caller's own, none of them to choose from
+            held_out = torch.zeros(len(signals), dtype=torch.bool)
+        free = (~held_out).nonzero().squeeze(1)
         gradients = last_layer_gradients(
             signals.logits[free], signals.labels[free], signals.inputs[free]
         )
         wanted = min(count, len(free))
         order = validation_gain(gradients, signals.validation, wanted, self.step_size)
-        last = signals.held_out.nonzero().squeeze(1)[: count - wanted]
+        last = held_out.nonzero().squeeze(1)[: count - wanted]
         return torch.cat([free[order], last])

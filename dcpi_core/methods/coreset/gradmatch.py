@@ -26,6 +26,8 @@ class GradMatchOptions(WeightedOptions):
 class GradMatch(Coreset):
     """Orthogonal matching pursuit of the class's mean gradient."""
 
+    reads = ("logits", "inputs")
+
     def __init__(self, options: GradMatchOptions) -> None:
         super().__init__(options)
         self.ridge = options.ridge

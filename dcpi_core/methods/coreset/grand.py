@@ -13,6 +13,8 @@ from dcpi_core.signals import Signals
 class GraNd(ScoreRule):
     """Keeps the images with the longest gradient of the last layer in early epochs."""
 
+    reads = ("grand",)
+
     def score(self, signals: Signals) -> Tensor:
         """Length of the gradient, averaged over the early epochs: higher is harder."""
         return signals.grand

@@ -18,6 +18,7 @@ class GraphCut(Coreset):
     def __init__(self, options: SimilarityOptions) -> None:
         super().__init__(options)
         self.space = options.space
+        self.reads = ("features",) if options.space == "features" else ("logits", "inputs")
 
     def pick(self, signals: Signals, count: int, generator: torch.Generator) -> Tensor:
         return graph_cut(signals.vectors(self.space), count)

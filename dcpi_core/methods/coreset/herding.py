@@ -13,5 +13,7 @@ from dcpi_core.signals import Signals
 class Herding(Coreset):
     """Greedily keeps the mean of the chosen features near the mean of the class."""
 
+    reads = ("features",)
+
     def pick(self, signals: Signals, count: int, generator: torch.Generator) -> Tensor:
         return herding(signals.features, count)

@@ -16,6 +16,7 @@ class KCenter(Coreset):
     The first is the image nearest to the class mean, which makes the selection deterministic.
     """
 
+    reads = ("features",)
+
     def pick(self, signals: Signals, count: int, generator: torch.Generator) -> Tensor:
-        offsets = signals.features - signals.features.mean(0)
-        return k_center(signals.features, count, int(offsets.square().sum(1).argmin()))
+        return k_center(signals.features, count)

@@ -11,6 +11,8 @@ from dcpi_core.signals import Signals
 class LeastConfidence(ScoreRule):
     """Keeps the images whose most probable class has the lowest probability."""
 
+    reads = ("logits",)
+
     def score(self, signals: Signals) -> Tensor:
         """Minus the largest log probability: higher is less confident."""
         return -signals.logits.double().log_softmax(1).amax(1)

@@ -11,6 +11,8 @@ from dcpi_core.signals import Signals
 class Margin(ScoreRule):
     """Keeps the images whose two most probable classes are closest in probability."""
 
+    reads = ("logits",)
+
     def score(self, signals: Signals) -> Tensor:
         """Minus the lead of the first class over the second: higher is less certain."""
         first, second = signals.logits.double().softmax(1).topk(2, dim=1).values.unbind(1)

@@ -1,7 +1,8 @@
 """What the shared part of all selection rules promises: groups, order, budget."""
 
 import re
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from dcpi_core.methods.coreset.forgetting import Forgetting, ForgettingOptions
 from dcpi_core.methods.coreset.herding import Herding
 from dcpi_core.methods.coreset.k_center import KCenter
 from dcpi_core.methods.coreset.random import Random
+from dcpi_core.ops.validation_gain import Validation
 from dcpi_core.registry import METHODS
 from dcpi_core.rng import Streams
 from dcpi_core.signals import Signals
@@ -110,6 +112,56 @@ class TestEveryRule:
         assert sorted(self.chosen(entry, source, assets, 20, "free").tolist()) == list(range(60))
 
 
+@pytest.mark.parametrize("entry", RULES, ids=lambda entry: entry.name)
+class TestSignals:
+    """A rule asks for what it reads and looks at nothing else."""
+
+    labels = torch.tensor([0, 1] * 10)
+    known: ClassVar[dict[str, Any]] = {
+        "features": torch.rand(20, 3, generator=torch.Generator().manual_seed(0)),
+        "logits": torch.rand(20, 2, generator=torch.Generator().manual_seed(1)),
+        "forgetting": torch.arange(20) % 4,
+        "learned": torch.arange(20) % 5 > 0,
+        "el2n": torch.linspace(0, 1, 20),
+        "grand": torch.linspace(1, 0, 20),
+    }
+
+    def signals(self, names, **changed):
+        found = Signals.of_labels(self.labels)
+        return replace(found, **{name: (self.known | changed)[name] for name in names})
+
+    def all_of(self, **changed):
+        inputs = (self.known | changed)["features"]
+        return replace(self.signals(self.known, **changed), inputs=inputs)
+
+    def test_what_it_reads_is_enough(self, entry):
+        reads = entry.target(entry.options()).reads
+        names = {"features" if name == "inputs" else name for name in reads}
+        some = self.signals(names)
+        if "inputs" in reads:
+            some = replace(some, inputs=self.known["features"])
+        assert torch.equal(
+            choose(some, 3, entry.name).indices, choose(self.all_of(), 3, entry.name).indices
+        )
+
+    def test_what_is_missing_is_named(self, entry):
+        for name in entry.target(entry.options()).reads:
+            found = replace(self.all_of(), **{name: torch.empty(20, 0)})
+            with pytest.raises(InvalidInput, match=f"goes by {name}, which these signals lack"):
+                choose(found, 3, entry.name)
+
+    def test_what_is_not_finite_or_too_short_is_named(self, entry):
+        for name in entry.target(entry.options()).reads:
+            good = getattr(self.all_of(), name)
+            with pytest.raises(InvalidInput, match=f"{name}: of 19 images, labels of 20"):
+                choose(replace(self.all_of(), **{name: good[1:]}), 3, entry.name)
+            if good.is_floating_point():
+                bad = good.clone()
+                bad[7] = torch.nan
+                with pytest.raises(InvalidInput, match=f"{name}: a value is NaN or infinite"):
+                    choose(replace(self.all_of(), **{name: bad}), 3, entry.name)
+
+
 def test_a_free_choice_gives_each_class_what_the_rule_gives_it(tmp_path, source):
     ctx = context(source, tmp_path, per_class=4)
     found = select(METHODS.get("random"), ctx, "free")
@@ -145,9 +197,27 @@ class TestLibraryCall:
         with pytest.raises(InvalidInput, match=message):
             choose(self.signals, budget, "random", **options)
 
-    def test_a_method_that_makes_images_is_no_rule(self):
-        with pytest.raises(UnknownName, match="unknown coreset rule 'dc'; available: craig, el2n"):
-            choose(self.signals, 1, "dc")
+    @pytest.mark.parametrize("name", ["dc", "kcenter"])
+    def test_what_is_no_rule_is_told_the_rules(self, name):
+        message = f"unknown coreset rule '{name}'; available: craig, el2n"
+        with pytest.raises(UnknownName, match=message):
+            choose(self.signals, 1, name)
+
+    def test_options_of_a_proxy_that_is_trained_already(self):
+        with pytest.raises(InvalidInput, match="proxy_epochs: the proxy is trained already"):
+            choose(self.signals, 1, "herding", proxy_epochs=3)
+
+    def test_classes_without_images(self):
+        with pytest.raises(InvalidInput, match="every class from 0"):
+            choose(Signals.of_labels(torch.tensor([0, 2])), 1, "random")
+        with pytest.raises(InvalidInput, match="no images"):
+            choose(Signals.of_labels(torch.tensor([], dtype=torch.int64)), 1, "random")
+
+    def test_validation_images_of_the_callers_own(self):
+        features, logits = torch.randn(8, 4), torch.randn(8, 3)
+        own = Signals.of_labels(self.signals.labels, features=features, logits=logits)
+        own = replace(own, validation=Validation(logits[:3], own.labels[:3], features[:3]))
+        assert len(choose(own, 2, "glister").indices.unique()) == 6
 
     def test_a_rule_has_its_options_already(self):
         with pytest.raises(InvalidInput, match="has its own already"):

@@ -2,6 +2,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dcpi_core.ops import coverage as module
 from dcpi_core.ops.coverage import coverage
 from tests.core.ops.naive_selection import normal
 
@@ -39,3 +40,12 @@ def test_distances_are_those_of_all_pairs(n, seed, data):
     others = [i for i in range(n) if i not in chosen.tolist()]
     torch.testing.assert_close(found.to_other, apart[chosen][:, others].amin(1))
     torch.testing.assert_close(apart[chosen, found.nearest_other], found.to_other)
+
+
+def test_pieces_make_no_difference(monkeypatch):
+    rows, chosen = normal(40, 3), torch.tensor([7, 30, 2, 19, 11])
+    whole = coverage(rows, chosen)
+    monkeypatch.setattr(module, "ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(module, "TARGETS_AT_ONCE", 2)
+    for pieced, full in zip(coverage(rows, chosen), whole, strict=True):
+        torch.testing.assert_close(pieced, full)

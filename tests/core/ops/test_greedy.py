@@ -96,6 +96,13 @@ class TestKCenter:
         near = (near * 64).round() / 64  # exact after the shift
         assert torch.equal(k_center(near + 4096, 20, 3), k_center(near, 20, 3))
 
+    def test_starts_at_the_centre_unless_told(self):
+        """Of two rows that are equally near to the mean, whatever rounding says: the first."""
+        pair = normal(2, 64, dtype=torch.float32)
+        assert k_center(pair, 2).tolist() == [0, 1]
+        line = torch.tensor([[0.0], [5.0], [6.0], [10.0]])
+        assert k_center(line, 2).tolist() == [1, 0]
+
     def test_covers_better_than_chance(self):
         features = normal(400, 4)
 

@@ -1,5 +1,7 @@
 """What the rules' own tests leave open: sizes beyond a batch of rows, memory, quality, refusals."""
 
+import weakref
+
 import pytest
 import torch
 
@@ -33,17 +35,22 @@ def test_more_images_than_rows_at_once(dtype):
 
 def test_rows_made_again_when_they_do_not_fit(monkeypatch):
     similarity, asked = similarity_of(vectors(100)), []
+    monkeypatch.setattr(submodular, "ROWS_AT_ONCE", 5)
+    made: list[weakref.ref] = []
 
     def rows(index):
         asked.append(len(index))
-        return similarity[index]
+        assert sum(len(block()) for block in made if block() is not None) <= 20
+        found = similarity[index]
+        made.append(weakref.ref(found))
+        return found
 
     stored = facility_location(rows, 100, 20)
     once = sum(asked)
     monkeypatch.setattr(submodular, "STORED_BYTES", 0)
     assert facility_location(rows, 100, 20).tolist() == stored.tolist()
     assert once == 101  # each row once, and one to learn the type
-    assert max(asked[2:]) <= submodular.ROWS_AT_ONCE * 4
+    assert max(asked) <= 20
 
 
 def test_images_covered_in_full_are_still_picked_in_order():
