@@ -110,6 +110,12 @@ class Catalog(Record):
     networks: dict[str, CatalogEntry]
     datasets: dict[str, DatasetFacts]
 
+    def dataset(self, name: str, pointer: str = "/dataset") -> DatasetFacts:
+        """Facts of the published dataset called ``name``; raises UnknownName."""
+        if name not in self.datasets:
+            raise UnknownName.of("dataset", name, self.datasets, pointer)
+        return self.datasets[name]
+
     def method(self, name: str, pointer: str = "/base_method") -> CatalogEntry:
         """The base method called ``name``, also by an alias; raises UnknownName."""
         by_alias = {alias: entry for entry in self.methods.values() for alias in entry.aliases}

@@ -29,15 +29,23 @@ from dcpi_core.spec.rules import (
 )
 
 
-def resolve(request: JobRequest, facts: DatasetFacts, catalog: Catalog | None = None) -> JobSpec:
-    """Fill in a request about the dataset described by ``facts``.
+def resolve(
+    request: JobRequest, facts: DatasetFacts | None = None, catalog: Catalog | None = None
+) -> JobSpec:
+    """Fill in a request.
+
+    Args:
+        request: what is wanted.
+        facts: of its dataset; None for a published one, which the catalogue knows by name.
+        catalog: what there is; None for the one that is shipped with the package.
 
     Raises:
-        UnknownName: a method, privileged type or network that does not exist.
+        UnknownName: a dataset, method, privileged type or network that does not exist.
         BudgetError: the fraction or images per class cannot be met.
         InvalidInput: an option is unknown or out of range, or two fields contradict each other.
     """
     catalog = catalog or load_catalog()
+    facts = facts or catalog.dataset(request.dataset)
     method = catalog.method(request.base_method)
     request = request.model_copy(update={"base_method": method.name})  # whatever its alias
     count = _images_per_class(request, facts)

@@ -33,6 +33,12 @@ def test_four_words_leave_nothing_open():
     assert spec.evaluation.networks == ("ConvNetD3",)
 
 
+def test_the_catalogue_knows_published_datasets_by_name():
+    assert resolve(JobRequest.model_validate(FOUR_WORDS)) == resolved()
+    with pytest.raises(UnknownName, match="unknown dataset 'cifar11'; available: cifar10, "):
+        resolve(JobRequest.model_validate(FOUR_WORDS | {"dataset": "cifar11"}))
+
+
 @pytest.mark.parametrize(
     ("images", "loops"),
     [(1, (1, 1)), (5, (5, 10)), (10, (10, 50)), (15, (10, 50)), (20, (20, 25)), (60, (50, 10))],
