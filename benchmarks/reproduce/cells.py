@@ -9,19 +9,27 @@ Scale = Literal["cpu", "paper"]
 
 REPEATS: dict[Scale, int] = {"cpu": 3, "paper": 20}
 
+SMALL_POOL = {"pool_networks": 2, "pool_epochs": 4}
+
 CPU_BASE: dict[tuple[str, int], dict[str, Any]] = {
     ("dc", 1): {"iterations": 200},
     ("dc", 10): {"iterations": 4, "real_batch": 64, "inner_epochs": 10},
     ("dsa", 1): {"iterations": 200, "real_batch": 64},
     ("dsa", 10): {"iterations": 4, "real_batch": 64, "inner_epochs": 10},
-    ("dcc", 1): {"iterations": 50},
+    ("dcc", 1): {"iterations": 20, "real_batch": 128},
     ("dcc", 10): {"iterations": 4, "real_batch": 64, "inner_epochs": 10},
-    ("dsac", 1): {"iterations": 50},
+    ("dsac", 1): {"iterations": 20, "real_batch": 128},
     ("dsac", 10): {"iterations": 4, "real_batch": 64, "inner_epochs": 10},
     ("dm", 1): {"iterations": 300},
     ("dm", 10): {"iterations": 300},
     ("datadam", 1): {"iterations": 300},
     ("datadam", 10): {"iterations": 300},
+    ("cafe", 1): {"iterations": 20, "real_batch": 64, "watch_batch": 32, "inner_epochs": 10},
+    ("cafe", 10): {"iterations": 6, "real_batch": 64, "watch_batch": 32, "inner_epochs": 10},
+    ("idm", 1): {"iterations": 300, "real_batch": 64, "training_steps": 2},
+    ("idm", 10): {"iterations": 200, "real_batch": 64, "training_steps": 2},
+    ("ncfm", 1): {"iterations": 200, "real_batch": 128, "frequencies": 256} | SMALL_POOL,
+    ("ncfm", 10): {"iterations": 200, "real_batch": 128, "frequencies": 256} | SMALL_POOL,
 }
 """Options of base methods at CPU scale, by (method, images per class); else as published."""
 
