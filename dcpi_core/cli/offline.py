@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from dcpi_core.cli import asking, screen, sources
+from dcpi_core.cli.outputs import require_own
 from dcpi_core.cli.table import accuracy_table, rows_of
-from dcpi_core.spec.errors import InvalidInput
 from dcpi_core.spec.job import JobSpec
 from dcpi_core.spec.progress import Stopped, StopSignal
 
@@ -48,7 +48,7 @@ def condense(
     asked = asking.Asked(
         spec, dataset, fraction, images_per_class, method, pi, network, seed, settings
     )
-    _refuse_existing(out)
+    require_own(out)
     origin = sources.Origin(archive, image_size, data_root, cache)
     prepared = sources.prepare(origin, dataset, quiet=as_json)
     job = asking.read_spec(asked, prepared.facts if prepared else None)
@@ -111,11 +111,6 @@ def _stop_on_interrupt() -> Iterator[StopSignal]:
         yield asked.is_set
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _refuse_existing(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InvalidInput(f"{str(out)!r} exists already; name another directory with --out")
 
 
 def _show(directory: Path, as_json: bool) -> None:

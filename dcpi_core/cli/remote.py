@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from dcpi_core.cli import asking, screen
+from dcpi_core.cli.outputs import require_new
 from dcpi_core.cli.sources import name_of
 from dcpi_core.cli.table import accuracy_table, rows_of
 from dcpi_core.client import Client
@@ -23,7 +24,10 @@ ApiKey = Annotated[
     typer.Option("--api-key", envvar="DCPI_API_KEY", help="bearer token", show_default=False),
 ]
 OutDirectory = Annotated[
-    Path | None, typer.Option("--out", help="download the bundle to here", show_default=False)
+    Path | None,
+    typer.Option(
+        "--out", help="download the bundle to here; a new or empty directory", show_default=False
+    ),
 ]
 LOCAL = "http://127.0.0.1:8000"
 
@@ -69,6 +73,8 @@ def submit(
         "priority": priority,
         "cache": "ignore" if recompute else None,
     }
+    if out is not None:
+        require_new(out)
     with Client(server, api_key=api_key) as client:
         # Refuse before uploading.
         asking.read_submission(asked, "upload" if archive else None, treatment)
@@ -95,7 +101,10 @@ def watch(
     Ctrl-C leaves the job running. The exit status is 1 if the job did not succeed.
     """
     with Client(server, api_key=api_key) as client:
-        _see_through(client, client.jobs.get(job), out, as_json)
+        found = client.jobs.get(job)
+        if out is not None and not found.finished:  # so nothing of it was downloaded before
+            require_new(out)
+        _see_through(client, found, out, as_json)
 
 
 def pull(

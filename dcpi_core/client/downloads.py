@@ -1,7 +1,7 @@
 """Downloads that resume where they broke off and are kept only if their sha256 agrees."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import httpx
@@ -9,8 +9,10 @@ import httpx
 from dcpi_core.client.errors import ServiceUnreachable
 from dcpi_core.client.models import RemoteFile
 from dcpi_core.client.transport import Transport
-from dcpi_core.spec.errors import BundleError
-from dcpi_core.spec.manifest import plain_path
+from dcpi_core.spec.errors import BundleError, InvalidInput
+from dcpi_core.spec.manifest import MANIFEST_NAME, plain_path
+
+PART = ".part"
 
 OnBytes = Callable[[str, int, int], None]
 """Called with (path, bytes so far, bytes in all) while a file arrives."""
@@ -18,6 +20,43 @@ OnBytes = Callable[[str, int, int], None]
 
 def ignore_bytes(path: str, done: int, total: int) -> None:
     """For callers that do not watch."""
+
+
+def manifest_last(files: Sequence[RemoteFile]) -> list[RemoteFile]:
+    """In the order of arrival; as where bundles are written, one with a manifest is whole."""
+    return sorted(files, key=lambda file: file.path == MANIFEST_NAME)
+
+
+def refuse_foreign(directory: Path, files: Sequence[RemoteFile]) -> None:
+    """Leave alone what is no earlier download of these files: theirs would replace what is there.
+
+    With their manifest it is one, whatever has become of it since, and is mended. Without it there
+    is nothing but what a download leaves that was broken off.
+
+    Raises:
+        InvalidInput: names a file that a download did not leave.
+    """
+    if not directory.exists():
+        return
+    if not directory.is_dir():
+        raise InvalidInput(f"{str(directory)!r} is no directory; name another one")
+    announced = {directory / plain_path(file.path): file for file in files}
+    manifest = directory / MANIFEST_NAME
+    if manifest in announced and _is_intact(manifest, announced[manifest]):
+        return
+    parts = {path.with_name(path.name + PART) for path in announced}
+    for path in directory.rglob("*"):
+        if path.is_dir() or path in parts:
+            continue
+        if path not in announced or not _is_intact(path, announced[path]):
+            raise InvalidInput(
+                f"{str(directory)!r} holds {str(path.relative_to(directory))!r}, which is not from "
+                "an earlier download of this bundle; name a new or empty directory"
+            )
+
+
+def _is_intact(path: Path, file: RemoteFile) -> bool:
+    return path.is_file() and path.stat().st_size == file.bytes and file_digest(path) == file.sha256
 
 
 def download_file(
@@ -33,11 +72,11 @@ def download_file(
         ServiceUnreachable: the connection broke on every attempt.
     """
     target = directory / plain_path(file.path)
-    if target.is_file() and file_digest(target) == file.sha256:
+    if _is_intact(target, file):
         on_bytes(file.path, file.bytes, file.bytes)
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
+    part = target.with_name(target.name + PART)
     continued = part.exists()
     _fill(transport, url, file, part, on_bytes)
     if continued and file_digest(part) != file.sha256:

@@ -11,7 +11,13 @@ import httpx
 from pydantic import ValidationError
 
 from dcpi_core.client import events
-from dcpi_core.client.downloads import OnBytes, download_file, ignore_bytes
+from dcpi_core.client.downloads import (
+    OnBytes,
+    download_file,
+    ignore_bytes,
+    manifest_last,
+    refuse_foreign,
+)
 from dcpi_core.client.errors import ApiError
 from dcpi_core.client.models import (
     Answer,
@@ -216,10 +222,12 @@ class CondensedDatasets(Collection[Condensed]):
 
         Raises:
             NotFound: no such dataset.
+            InvalidInput: the directory holds something other than an earlier download of it.
             BundleError: a file arrived altered.
         """
-        root = Path(directory)
-        for file in self.files(condensed_id):
+        root, files = Path(directory), self.files(condensed_id)
+        refuse_foreign(root, files)
+        for file in manifest_last(files):
             url = self._at(condensed_id, "files", *map(_segment, file.path.split("/")))
             download_file(self._transport, url, file, root, on_bytes)
         return root

@@ -66,6 +66,12 @@ class TestCondense:
         assert "exists already" in done.stderr
         assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
+    def test_the_current_directory_is_not_replaced(self, dcpi, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        for out in (".", tmp_path):
+            done = dcpi("condense", *TINY, "--out", out)
+            assert (done.exit_code, "current directory" in done.stderr) == (2, True)
+
     def test_own_images(self, dcpi, cache, tmp_path):
         archive = tmp_path / "my pets.zip"
         noise = np.random.default_rng(0)

@@ -148,6 +148,23 @@ def test_a_bad_request_is_refused_before_the_upload(service, dcpi, tmp_path):
     assert (done.exit_code, service.uploads) == (2, [])
 
 
+@pytest.mark.parametrize("command", [["submit", *TINY], ["watch", "job_1"], ["pull", "cds_1"]])
+def test_what_is_in_the_way_is_left_alone(service, dcpi, tmp_path, command):
+    (tmp_path / "README.md").write_text("mine")
+    done = dcpi(*command, "--out", tmp_path)
+    assert (done.exit_code, service.bodies) == (2, [])
+    assert service.looks <= 1
+    assert "new or empty" in done.stderr
+    assert (tmp_path / "README.md").read_text() == "mine"
+
+
+def test_a_download_is_taken_up_by_watching_again(service, dcpi, tmp_path):
+    dcpi("watch", "job_1", "--out", tmp_path / "got")
+    (tmp_path / "got" / "data.safetensors").unlink()
+    assert dcpi("watch", "job_1", "--out", tmp_path / "got").exit_code == 0
+    assert load(tmp_path / "got").manifest.source.dataset == "digits"
+
+
 def test_a_failed_job_is_a_failure(service, dcpi):
     service.final = {"status": "failed", "error": {"code": "x", "detail": "loss became NaN"}}
     done = dcpi("submit", *TINY)

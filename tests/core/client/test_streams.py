@@ -8,7 +8,7 @@ import pytest
 
 from dcpi_core.client import ServiceUnreachable
 from dcpi_core.client.events import parse_stream
-from dcpi_core.spec.errors import BundleError
+from dcpi_core.spec.errors import BundleError, InvalidInput
 from tests.core.client.conftest import page
 
 
@@ -145,6 +145,48 @@ class TestDownload:
         client.condensed.download("cds_1", tmp_path)
         client.condensed.download("cds_1", tmp_path)
         assert store.ranges() == [None]
+
+    def test_files_of_somebody_else_are_left_alone(self, service, tmp_path):
+        store = Store(manifest_json=b"{}", train_py=b"theirs", data_bin=b"x")
+        client, _ = service(store)
+        for name in ("train.py", "manifest.json", "thesis.tex"):
+            place = tmp_path / name.partition(".")[0]
+            place.mkdir()
+            (place / name).write_bytes(b"mine")
+            with pytest.raises(InvalidInput, match=f"{name}.*new or empty directory"):
+                client.condensed.download("cds_1", place)
+            assert [path.read_bytes() for path in place.iterdir()] == [b"mine"]
+        (tmp_path / "file").write_bytes(b"mine")
+        with pytest.raises(InvalidInput, match="no directory"):
+            client.condensed.download("cds_1", tmp_path / "file")
+
+    def test_another_bundle_is_no_earlier_download(self, service, tmp_path):
+        other, _ = service(Store(manifest_json=b"{1}", data_bin=b"1"))
+        other.condensed.download("cds_1", tmp_path)
+        client, _ = service(Store(manifest_json=b"{2}", data_bin=b"2"))
+        with pytest.raises(InvalidInput, match="earlier download of this bundle"):
+            client.condensed.download("cds_1", tmp_path)
+        assert (tmp_path / "data.bin").read_bytes() == b"1"
+
+    def test_a_download_of_several_files_goes_on(self, service, tmp_path):
+        store = Store(manifest_json=b"{}", a_bin=b"a" * 9, previews__b_png=b"b" * 9)
+        store.break_after = [9, 4] + [0] * 20
+        client, _ = service(store)
+        with pytest.raises(ServiceUnreachable):
+            client.condensed.download("cds_1", tmp_path)
+        left = sorted(path.name for path in tmp_path.rglob("*.*"))
+        assert left == ["a.bin", "b.png.part"]  # the manifest comes last
+        store.break_after = []
+        client.condensed.download("cds_1", tmp_path)
+        assert (tmp_path / "previews/b.png").read_bytes() == b"b" * 9
+
+    def test_a_bundle_that_is_there_is_mended(self, service, tmp_path):
+        client, _ = service(Store(manifest_json=b"{}", data_bin=b"right"))
+        client.condensed.download("cds_1", tmp_path)
+        (tmp_path / "data.bin").write_bytes(b"wrong")
+        (tmp_path / "notes.txt").write_bytes(b"mine")
+        client.condensed.download("cds_1", tmp_path)
+        assert (tmp_path / "data.bin").read_bytes() == b"right"
 
     def test_a_stale_part_is_not_glued_to_a_new_file(self, service, tmp_path):
         store = Store(data_bin=b"new" * 10)
