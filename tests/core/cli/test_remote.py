@@ -41,7 +41,8 @@ class Service:
         name = path.removeprefix("/condensed/cds_1/files/")
         if (self.bundle / name).is_file():
             return httpx.Response(200, content=(self.bundle / name).read_bytes())
-        return httpx.Response(404, json={"code": "not_found", "detail": f"no {path}"})
+        problem = {"code": "not_found", "detail": f"no {path}", "request_id": "req_7"}
+        return httpx.Response(404, json=problem)
 
     def look(self) -> dict:
         self.looks += 1
@@ -200,6 +201,7 @@ def test_pull_of_nothing(service, dcpi):
     done = dcpi("pull", "cds_nope")
     assert done.exit_code == 2
     assert "error: no /condensed/cds_nope" in done.stderr
+    assert "HTTP 404, request req_7" in done.stderr
 
 
 @pytest.mark.parametrize(
