@@ -8,9 +8,7 @@ from dcpi_core.spec.errors import InvalidInput
 def require_new(out: Path) -> None:
     """Raise InvalidInput unless there is nothing at ``out``, or an empty directory."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InvalidInput(
-            f"{str(out)!r} exists already; with --out name a new or empty directory"
-        )
+        raise InvalidInput(f"{str(out)!r} exists already; with --out name a new or empty directory")
 
 
 def require_own(out: Path) -> None:

@@ -11,6 +11,7 @@ from dcpi_core.cli.sources import name_of
 from dcpi_core.cli.table import accuracy_table, rows_of
 from dcpi_core.client import Client
 from dcpi_core.client.models import Job
+from dcpi_core.spec.errors import DcpiError, NotFound
 
 INTERRUPTED = 130
 
@@ -126,7 +127,11 @@ def pull(
 
 
 def follow(client: Client, job: Job, afterwards: str, *, quiet: bool) -> Job:
-    """Show a job until its end; Ctrl-C leaves it running and says what can be done afterwards."""
+    """Show a job until its end.
+
+    Ctrl-C leaves it running, as does a service that stays away; then it is said what can be done
+    afterwards.
+    """
     try:
         with screen.PhaseBars(quiet=quiet) as bars:
 
@@ -140,6 +145,11 @@ def follow(client: Client, job: Job, afterwards: str, *, quiet: bool) -> Job:
     except KeyboardInterrupt:
         screen.err().print(f"job {job.id} goes on; {afterwards}", markup=False)
         raise typer.Exit(INTERRUPTED) from None
+    except NotFound:  # it was deleted
+        raise
+    except DcpiError as error:
+        error.add_note(f"job {job.id} goes on; {afterwards}")
+        raise
 
 
 def _see_through(client: Client, job: Job, out: Path | None, as_json: bool) -> None:

@@ -9,6 +9,6 @@ with Client("http://localhost:8000") as dcpi:
 
 from dcpi_core.client.api import Client
 from dcpi_core.client.errors import ApiError, ServiceUnreachable
-from dcpi_core.client.resources import WaitedTooLong
+from dcpi_core.client.waiting import WaitedTooLong
 
 __all__ = ["ApiError", "Client", "ServiceUnreachable", "WaitedTooLong"]

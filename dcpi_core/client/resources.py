@@ -1,6 +1,5 @@
 """The parts of the REST API, each as one object of the client."""
 
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -30,21 +29,13 @@ from dcpi_core.client.models import (
     Verification,
 )
 from dcpi_core.client.transport import Transport, json_of, parse
-from dcpi_core.spec.errors import DcpiError
+from dcpi_core.client.waiting import wait_for
 from dcpi_core.spec.job import JobRequest
 from dcpi_core.spec.report import Report
 
 A = TypeVar("A", bound=Answer)
 
-POLL_SECONDS = 0.5
-LONGEST_POLL_SECONDS = 5.0
 UPLOAD_SECONDS = 3600.0  # the service decodes every image before it answers
-
-
-class WaitedTooLong(DcpiError):
-    """The job was not finished in time; it goes on regardless."""
-
-    code = "wait_timeout"
 
 
 class Collection(Generic[A]):
@@ -141,22 +132,17 @@ class Jobs(Collection[Job]):
     ) -> Job:
         """Return the job once it is finished, whatever the outcome.
 
+        A service that is away, overloaded or asks for patience is asked again for ten minutes.
+
         Raises:
             WaitedTooLong: it took more than ``timeout`` seconds.
+            ServiceUnreachable: no answer in all that time; the job goes on regardless.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        pause, seen = POLL_SECONDS, None
-        while True:
-            job = self.get(job_id)
-            if on_change is not None and job != seen:
-                on_change(job)
-            if job.finished:
-                return job
-            pause = POLL_SECONDS if job != seen else min(LONGEST_POLL_SECONDS, pause * 1.5)
-            seen = job
-            if deadline is not None and time.monotonic() + pause > deadline:
-                raise WaitedTooLong(f"job {job_id} is still {job.status} after {timeout:g} s")
-            time.sleep(pause)
+
+        def look(held: int, patience: float) -> Job:
+            return parse(Job, self._transport.watch(self._at(job_id), held, patience))
+
+        return wait_for(look, timeout, on_change)
 
 
 class Datasets(Collection[Dataset]):

@@ -1,5 +1,6 @@
 """Requests with retries. One place decides what is worth asking again, and how long to wait."""
 
+import itertools
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -35,21 +36,39 @@ class Transport:
         given = {key: value for key, value in (params or {}).items() if value is not None}
         return json_of(self.send(lambda: self.http.build_request("GET", path, params=given)))
 
-    def send(self, build: Callable[[], httpx.Request]) -> httpx.Response:
+    def watch(self, path: str, held: int, patience: float) -> Any:
+        """The JSON answer to a GET that the service may hold for ``held`` seconds."""
+        usual = self.http.timeout
+        read = None if usual.read is None else usual.read + held
+        params = {"wait": held} if held else {}
+
+        def build() -> httpx.Request:
+            timeout = httpx.Timeout(usual.connect, read=read, write=usual.write, pool=usual.pool)
+            return self.http.build_request("GET", path, params=params, timeout=timeout)
+
+        return json_of(self.send(build, patience))
+
+    def send(self, build: Callable[[], httpx.Request], patience: float = 0.0) -> httpx.Response:
         """Send what ``build`` makes, afresh for each attempt, and read the answer.
+
+        Args:
+            build: makes the request.
+            patience: seconds for which it is tried again, however many retries that takes.
 
         Raises:
             DcpiError: the service refused, in the class that belongs to its error code.
             ServiceUnreachable: no answer, or only failures, after every retry.
         """
-        with self.open(build) as response:
+        with self.open(build, patience) as response:
             response.read()
             return response
 
     @contextmanager
-    def open(self, build: Callable[[], httpx.Request]) -> Iterator[httpx.Response]:
+    def open(
+        self, build: Callable[[], httpx.Request], patience: float = 0.0
+    ) -> Iterator[httpx.Response]:
         """Like ``send``, without reading the body of a successful answer."""
-        response = self._attempt(build)
+        response = self._attempt(build, patience)
         try:
             yield response
         finally:
@@ -59,9 +78,10 @@ class Transport:
         """Wait before retry number ``attempt`` (from 0), as long as the service asks for."""
         time.sleep(delay_seconds(attempt, response))
 
-    def _attempt(self, build: Callable[[], httpx.Request]) -> httpx.Response:
-        for attempt in range(self.retries + 1):
-            last = attempt == self.retries
+    def _attempt(self, build: Callable[[], httpx.Request], patience: float) -> httpx.Response:
+        give_up = time.monotonic() + patience
+        for attempt in itertools.count():
+            last = attempt >= self.retries and time.monotonic() >= give_up
             try:
                 response = self._once(build)
             except httpx.TransportError as error:

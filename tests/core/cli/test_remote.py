@@ -72,7 +72,7 @@ def service(made, monkeypatch):
 
     monkeypatch.setattr("dcpi_core.cli.remote.Client", client)
     monkeypatch.setattr("dcpi_core.cli.controlling.Client", client)
-    monkeypatch.setattr("dcpi_core.client.resources.time.sleep", lambda _: None)
+    monkeypatch.setattr("dcpi_core.client.transport.time.sleep", lambda _: None)
     return found
 
 
@@ -181,6 +181,22 @@ def test_ctrl_c_leaves_the_job_running(service, dcpi, monkeypatch):
     done = dcpi("submit", *TINY)
     assert done.exit_code == 130
     assert "dcpi watch job_1" in done.stderr
+
+
+def test_a_service_that_stays_away_does_not_end_the_job(service, dcpi, monkeypatch):
+    monkeypatch.setattr("dcpi_core.client.waiting.PATIENCE_SECONDS", 0.01)
+    look = service.look
+
+    def away() -> dict:
+        if service.looks == 1:
+            raise httpx.ConnectError("refused")
+        return look()
+
+    monkeypatch.setattr(service, "look", away)
+    done = dcpi("submit", *TINY)
+    assert done.exit_code == 2
+    assert "error: no answer from http://127.0.0.1:8000" in done.stderr
+    assert "job job_1 goes on; watch it again with: dcpi watch job_1" in done.stderr
 
 
 @pytest.mark.parametrize("item", ["cds_1", "job_1"])

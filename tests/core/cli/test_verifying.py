@@ -152,7 +152,7 @@ class TestAtTheService:
                 return Client(server, api_key=api_key, transport=httpx.MockTransport(service))
 
             monkeypatch.setattr("dcpi_core.cli.verifying.Client", client)
-            monkeypatch.setattr("dcpi_core.client.resources.time.sleep", lambda _: None)
+            monkeypatch.setattr("dcpi_core.client.transport.time.sleep", lambda _: None)
             return dcpi("verify", "cds_1", "--remote", *options)
 
         return run

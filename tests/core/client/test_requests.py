@@ -7,7 +7,7 @@ import sys
 import httpx
 import pytest
 
-from dcpi_core.client import ApiError, Client, ServiceUnreachable, WaitedTooLong
+from dcpi_core.client import ApiError, Client, ServiceUnreachable
 from dcpi_core.client.transport import delay_seconds
 from dcpi_core.spec.errors import (
     BudgetError,
@@ -63,26 +63,6 @@ class TestJobs:
         client, sent = service([ok(job())])
         client.jobs.get("../datasets?x=1#y")
         assert sent[0].url.raw_path == b"/v1/jobs/..%2Fdatasets%3Fx%3D1%23y"
-
-    def test_wait_returns_the_finished_job_and_reports_changes(self, service):
-        running = job("running", phase="base", progress={"phase": "base", "step": 1})
-        answers = [ok(job()), ok(job()), ok(running)]
-        answers.append(ok(job("succeeded", result={"condensed_id": "cds_1"})))
-        client, _ = service(answers)
-        seen = []
-        done = client.jobs.wait("job_1", on_change=lambda now: seen.append(now.status))
-        assert done.result.condensed_id == "cds_1"
-        assert seen == ["queued", "running", "succeeded"]
-
-    @pytest.mark.parametrize("status", ["failed", "cancelled", "crashed", "expired"])
-    def test_wait_ends_with_every_outcome(self, service, status):
-        client, _ = service([ok(job(status, error={"code": "x", "detail": "y"}))])
-        assert client.jobs.wait("job_1").status == status
-
-    def test_wait_gives_up_in_time(self, service):
-        client, _ = service(lambda _: ok(job("running")))
-        with pytest.raises(WaitedTooLong, match="running"):
-            client.jobs.wait("job_1", timeout=0.1)
 
 
 class TestLists:
