@@ -149,6 +149,12 @@ def read_submission(
     return _validated(JobSubmission, _merged(body | given, asked, dataset))
 
 
+def is_about_upload(asked: Asked) -> bool:
+    """Whether the dataset is named by the id that a service gave it."""
+    body = _read_file(asked.file) if asked.file else {}
+    return str(asked.dataset or body.get("dataset", "")).startswith("ds_")
+
+
 def catalogue_facts(name: str) -> DatasetFacts:
     """Facts of a published dataset; raises UnknownName."""
     known = load_catalog().datasets

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 from dcpi_core.cli import asking, screen, sources
+from dcpi_core.cli.remote import LOCAL, ApiKey, Server
+from dcpi_core.client import Client
 from dcpi_core.spec.estimate import Estimate
 from dcpi_core.spec.estimate import estimate as estimate_of
 
@@ -20,15 +22,24 @@ def estimate(
     archive: asking.ArchiveFile = None,
     image_size: asking.ImageSize = None,
     cache: asking.Cache = asking.CACHE,
+    server: Server = LOCAL,
+    api_key: ApiKey = None,
     as_json: asking.AsJson = False,
 ) -> None:
-    """Say what a job would cost, without running it."""
+    """Say what a job would cost, without running it.
+
+    About an upload, whose id begins with ds_, the service is asked; it alone knows the images.
+    """
     asked = asking.Asked(
         spec, dataset, fraction, images_per_class, method, pi, network, seed, settings
     )
-    origin = sources.Origin(archive, image_size, cache=cache)
-    prepared = sources.prepare(origin, dataset, quiet=as_json)
-    found = estimate_of(asking.read_spec(asked, prepared.facts if prepared else None))
+    if archive is None and asking.is_about_upload(asked):
+        with Client(server, api_key=api_key) as client:
+            found = client.jobs.estimate(asking.read_submission(asked))
+    else:
+        origin = sources.Origin(archive, image_size, cache=cache)
+        prepared = sources.prepare(origin, dataset, quiet=as_json)
+        found = estimate_of(asking.read_spec(asked, prepared.facts if prepared else None))
     if as_json:
         screen.print_json(found.model_dump(mode="json"))
     else:
@@ -43,7 +54,8 @@ def _lines(found: Estimate) -> Iterator[tuple[str, str]]:
         f"{100 * found.effective_fraction:.3g} % of the training set)",
     )
     parts = [f"{name} {size:,}" for name, size in found.bytes.items() if name != "total"]
-    yield "bytes", f"{found.bytes['total']:,} ({', '.join(parts)})"
+    total = found.bytes.get("total")  # none where a part is not known before the job has run
+    yield "bytes", (f"{total:,} " if total is not None else "") + f"({', '.join(parts)})"
     if found.equivalent_images_per_class not in (None, found.images_per_class):
         equal = f"{found.equivalent_images_per_class:g}"
         yield "same bytes", f"{equal} images per class without privileged labels"

@@ -1,12 +1,25 @@
 """What the service answers. Fields that a newer service adds are kept, not refused."""
 
+from collections.abc import Callable
+from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 
+from dcpi_core.spec.dataset import DatasetFacts
+from dcpi_core.spec.estimate import Estimate
+from dcpi_core.spec.job import JobSpec
 from dcpi_core.spec.verification import Verification as Record
 
 Item = TypeVar("Item")
+M = TypeVar("M", bound=BaseModel)
 
 TERMINAL = frozenset({"succeeded", "failed", "cancelled", "crashed", "expired"})
 """Statuses that a job leaves only by a retry."""
@@ -18,6 +31,23 @@ class Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow", coerce_numbers_to_str=True)
 
 
+def _if_readable(model: type[M]) -> Callable[[Any], M | None]:
+    """For what a newer service may say in words of its own: the rest of its answer still counts."""
+
+    def read(given: Any) -> M | None:
+        try:
+            return model.model_validate(given, extra="ignore")
+        except ValidationError:
+            return None
+
+    return read
+
+
+Facts = Annotated[DatasetFacts | None, BeforeValidator(_if_readable(DatasetFacts))]
+ExpectedCost = Annotated[Estimate | None, BeforeValidator(_if_readable(Estimate))]
+Spec = Annotated[JobSpec | None, BeforeValidator(_if_readable(JobSpec))]
+
+
 class JobProgress(Answer):
     """How far a job is; ``fraction`` is of the phase."""
 
@@ -26,12 +56,14 @@ class JobProgress(Answer):
     total_steps: int = 0
     fraction: float = 0.0
     message: str = ""
+    metrics: dict[str, float] = Field(default_factory=dict)
 
 
 class JobResult(Answer):
-    """What a job that succeeded has made."""
+    """What a job that succeeded has made; ``headline`` is mean, std and n of every arm."""
 
     condensed_id: str
+    headline: dict[str, Any] = Field(default_factory=dict)
 
 
 class JobError(Answer):
@@ -42,13 +74,40 @@ class JobError(Answer):
 
 
 class Job(Answer):
-    """One job: ``kind`` is condense, or verify, which has no result but a verification."""
+    """One job: ``kind`` is condense, or verify, which has no result but a verification.
+
+    Attributes:
+        queue_ahead: your queued jobs before it; none once it is not queued.
+        attempt: how many attempts at it have begun.
+        cached: its result is that of an earlier job with the same spec.
+        estimate: what it was expected to cost; none if this version cannot read it.
+        spec: every default resolved; none if this version cannot read it.
+        starts_from: ``checkpoint`` or ``beginning``, in the answer to a retry.
+    """
 
     id: str
     kind: str = "condense"
     status: str
+    name: str | None = None
+    metadata: dict[str, str] = Field(default_factory=dict)
+    dataset: str = ""
+    base_method: str = ""
+    pi_type: tuple[str, ...] = ()
+    images_per_class: int | None = None
+    num_images: int | None = None
+    effective_fraction: float | None = None
     phase: str | None = None
     progress: JobProgress | None = None
+    attempt: int = 0
+    queue_ahead: int | None = None
+    priority: str = "normal"
+    cached: bool = False
+    deadline_at: datetime | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    estimate: ExpectedCost = None
+    spec: Spec = None
     result: JobResult | None = None
     error: JobError | None = None
     starts_from: str | None = None
@@ -57,6 +116,19 @@ class Job(Answer):
     @property
     def finished(self) -> bool:
         return self.status in TERMINAL
+
+
+class Attempt(Answer):
+    """One worker's attempt at a job: ``outcome`` is the state it left the job in, ``code`` why."""
+
+    number: int
+    worker: str = ""
+    shrink: int = 0
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    outcome: str | None = None
+    code: str | None = None
+    detail: str | None = None
 
 
 class Event(Answer):
@@ -72,6 +144,11 @@ class Dataset(Answer):
 
     id: str
     name: str = ""
+    origin: str = ""
+    num_train: int | None = None
+    num_classes: int | None = None
+    facts: Facts = None
+    created_at: datetime | None = None
 
 
 class Verified(Answer):
@@ -84,10 +161,26 @@ class Verified(Answer):
 
 
 class Condensed(Answer):
-    """One condensed dataset."""
+    """One condensed dataset.
+
+    Attributes:
+        top1: mean test accuracy of students trained on it, in [0, 1].
+        headline: mean, std and n of every arm of its report.
+        urls: paths of its parts at the service.
+    """
 
     id: str
+    job_id: str = ""
+    dataset: str = ""
+    base_method: str = ""
+    pi_type: tuple[str, ...] = ()
+    images_per_class: int | None = None
+    top1: float | None = None
+    headline: dict[str, Any] = Field(default_factory=dict)
+    bytes_total: int | None = None
     verified: Verified = Verified()
+    created_at: datetime | None = None
+    urls: dict[str, str] = Field(default_factory=dict)
 
 
 def _record(given: Any) -> Any:

@@ -20,6 +20,7 @@ from dcpi_core.client.downloads import (
 from dcpi_core.client.errors import ApiError
 from dcpi_core.client.models import (
     Answer,
+    Attempt,
     Condensed,
     Dataset,
     Event,
@@ -30,6 +31,7 @@ from dcpi_core.client.models import (
 )
 from dcpi_core.client.transport import Transport, json_of, parse
 from dcpi_core.client.waiting import wait_for
+from dcpi_core.spec.estimate import Estimate
 from dcpi_core.spec.job import JobRequest
 from dcpi_core.spec.report import Report
 
@@ -92,6 +94,21 @@ class Jobs(Collection[Job]):
             lambda: http.build_request("POST", self._path, json=body, headers=headers)
         )
         return parse(Job, json_of(response))
+
+    def estimate(self, request: JobRequest | Mapping[str, Any]) -> Estimate:
+        """What a job would cost, also one on an upload; nothing is started.
+
+        Raises:
+            InvalidInput: the request is refused; ``problems`` name the fields.
+        """
+        path, http = f"{self._path}/estimate", self._transport.http
+        body = request if isinstance(request, Mapping) else _body(request)
+        response = self._transport.send(lambda: http.build_request("POST", path, json=body))
+        return parse(Estimate, json_of(response))
+
+    def attempts(self, job_id: str) -> tuple[Attempt, ...]:
+        """Who worked on a job and why each attempt ended, oldest first."""
+        return parse(Page[Attempt], self._transport.get(self._at(job_id, "attempts"))).data
 
     def cancel(self, job_id: str) -> Job:
         """Ask a job to stop; asking again does no harm."""

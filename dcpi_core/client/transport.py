@@ -131,9 +131,13 @@ def delay_seconds(attempt: int, response: httpx.Response | None = None) -> float
 
 
 def parse(model: type[M], data: Any) -> M:
-    """``data`` as ``model``; raises ApiError if the service answered something else."""
+    """``data`` as ``model``; raises ApiError if the service answered something else.
+
+    Fields that a newer service adds are no error, also to models that refuse unknown ones.
+    """
+    refuses = model.model_config.get("extra") == "forbid"
     try:
-        return model.model_validate(data)
+        return model.model_validate(data, extra="ignore" if refuses else None)
     except ValidationError as error:
         detail = (
             f"the service sent no valid {model.__name__}: {error.error_count()} fields are wrong"

@@ -11,6 +11,18 @@ from dcpi_core.client import Client
 from tests.core.cli.conftest import TINY
 
 
+COST = {
+    "images_per_class": 1,
+    "num_images": 7,
+    "effective_fraction": 0.01,
+    "bytes": {"images": 5000},
+    "equivalent_images_per_class": None,
+    "flops": 1.0,
+    "seconds": {"cpu": [1, 60]},
+    "novelty": "of a newer service",
+}
+
+
 class Service:
     """Takes jobs, finishes each at the third look, and serves one bundle."""
 
@@ -29,6 +41,9 @@ class Service:
         if request.method == "POST" and path == "/jobs":
             self.bodies.append(json.loads(request.read()))
             return httpx.Response(202, json={"id": "job_1", "status": "queued"})
+        if request.method == "POST" and path == "/jobs/estimate":
+            self.bodies.append(json.loads(request.read()))
+            return httpx.Response(200, json=COST)
         if request.method == "POST" and path.startswith("/jobs/job_1/"):
             verb = path.rpartition("/")[2]
             status = {"pause": "pausing", "cancel": "cancelling"}.get(verb, "queued")
@@ -72,6 +87,7 @@ def service(made, monkeypatch):
 
     monkeypatch.setattr("dcpi_core.cli.remote.Client", client)
     monkeypatch.setattr("dcpi_core.cli.controlling.Client", client)
+    monkeypatch.setattr("dcpi_core.cli.estimating.Client", client)
     monkeypatch.setattr("dcpi_core.client.transport.time.sleep", lambda _: None)
     return found
 
@@ -246,6 +262,17 @@ def test_a_treatment_that_does_not_exist_is_refused(service, dcpi):
     assert (done.exit_code, service.bodies) == (2, [])
     assert "priority" in done.stderr
     assert "'low', 'normal' or 'high'" in done.stderr
+
+
+def test_the_service_estimates_a_job_on_an_upload(service, dcpi, tmp_path):
+    done = dcpi("estimate", *TINY[2:], "--dataset", "ds_1")
+    assert done.exit_code == 0, done.output
+    assert service.bodies[0]["dataset"] == "ds_1"
+    assert "7 (1 per class, 1 % of the training set)" in done.stdout
+    assert "(images 5,000)" in done.stdout
+    (tmp_path / "spec.json").write_text('{"dataset": "ds_2"}')
+    assert dcpi("estimate", tmp_path / "spec.json", *TINY[2:]).exit_code == 0
+    assert service.bodies[1]["dataset"] == "ds_2"
 
 
 def test_a_condensation_here_takes_no_words_for_a_service(dcpi, tmp_path):

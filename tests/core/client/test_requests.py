@@ -59,6 +59,11 @@ class TestJobs:
         assert getattr(client.jobs, verb)("job_1").starts_from == "checkpoint"
         assert (sent[0].method, sent[0].url.path) == ("POST", f"/v1/jobs/job_1/{verb}")
 
+    def test_what_a_newer_service_says_otherwise_is_no_error(self, service):
+        client, _ = service([ok(job(spec={"format": "dcpi-job/9"}, estimate={}, attempt=2))])
+        found = client.jobs.get("job_1")
+        assert (found.spec, found.estimate, found.attempt) == (None, None, 2)
+
     def test_ids_cannot_address_anything_else(self, service):
         client, sent = service([ok(job())])
         client.jobs.get("../datasets?x=1#y")

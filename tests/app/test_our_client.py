@@ -1,0 +1,55 @@
+"""The typed answers of our client, against the service itself."""
+
+import pytest
+
+from app.condensed.schemas import CondensedRead
+from app.datasets.schemas import DatasetRead
+from app.jobs import leases
+from app.jobs.schemas import AttemptRead, JobProgress, JobRead, JobResult
+from app.kit.db import unit_of_work
+from dcpi_core.client import models
+from dcpi_core.spec.catalog import load_catalog
+from dcpi_core.spec.job import JobRequest
+from dcpi_core.spec.resolve import resolve
+from tests.app.conftest import FOUR_WORDS
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (models.Job, JobRead),
+        (models.JobProgress, JobProgress),
+        (models.JobResult, JobResult),
+        (models.Attempt, AttemptRead),
+        (models.Condensed, CondensedRead),
+        (models.Dataset, DatasetRead),
+    ],
+)
+def test_no_field_of_an_answer_is_hidden(ours, theirs):
+    assert set(theirs.model_fields) - {"object"} <= set(ours.model_fields)
+
+
+def test_a_job_with_its_place_spec_and_cost(dcpi):
+    dcpi.jobs.create(FOUR_WORDS)
+    job = dcpi.jobs.create(FOUR_WORDS | {"seed": 1})
+    facts = load_catalog().datasets["digits"]
+    assert job.spec == resolve(JobRequest(**FOUR_WORDS, seed=1), facts)
+    assert (job.num_images, job.queue_ahead, job.attempt) == (10, 1, 0)
+    assert job.created_at.utcoffset() is not None
+    assert dcpi.jobs.estimate(FOUR_WORDS) == job.estimate
+    assert len(dcpi.jobs.list().data) == 2  # the estimate started nothing
+
+
+def test_attempts(dcpi, state):
+    job = dcpi.jobs.create(FOUR_WORDS)
+    assert dcpi.jobs.attempts(job.id) == ()
+    with unit_of_work(state.sessions) as session:
+        leases.claim(session, job.id, "worker-1", 60)
+    (attempt,) = dcpi.jobs.attempts(job.id)
+    assert (attempt.number, attempt.worker, attempt.outcome) == (1, "worker-1", None)
+
+
+def test_a_dataset_with_its_facts(dcpi):
+    found = dcpi.datasets.get("digits")
+    assert found.facts == load_catalog().datasets["digits"]
+    assert (found.origin, found.num_classes) == ("published", 10)
