@@ -14,6 +14,7 @@ from dcpi_core.client.models import Job
 from dcpi_core.spec.errors import DcpiError, NotFound
 
 INTERRUPTED = 130
+MANY_AHEAD = 1000  # the service counts no further
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="the job's id")]
 
@@ -132,6 +133,9 @@ def follow(client: Client, job: Job, afterwards: str, *, quiet: bool) -> Job:
     Ctrl-C leaves it running, as does a service that stays away; then it is said what can be done
     afterwards.
     """
+    if not (quiet or job.finished):
+        # At once: a job may wait for hours, and without its id nobody finds it again.
+        screen.err().print(f"{_place_of(job)} (dcpi watch {job.id})", markup=False)
     try:
         with screen.PhaseBars(quiet=quiet) as bars:
 
@@ -150,6 +154,14 @@ def follow(client: Client, job: Job, afterwards: str, *, quiet: bool) -> Job:
     except DcpiError as error:
         error.add_note(f"job {job.id} goes on; {afterwards}")
         raise
+
+
+def _place_of(job: Job) -> str:
+    ahead = ""
+    if job.queue_ahead is not None:
+        more = " or more" if job.queue_ahead >= MANY_AHEAD else ""
+        ahead = f", {job.queue_ahead}{more} ahead"
+    return f"job {job.id} {job.status}{ahead}"
 
 
 def _see_through(client: Client, job: Job, out: Path | None, as_json: bool) -> None:

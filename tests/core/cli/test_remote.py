@@ -10,7 +10,6 @@ from dcpi_core.bundle import load
 from dcpi_core.client import Client
 from tests.core.cli.conftest import TINY
 
-
 COST = {
     "images_per_class": 1,
     "num_images": 7,
@@ -30,6 +29,7 @@ class Service:
         self.bundle = bundle
         self.final = {"status": "succeeded", "result": {"condensed_id": "cds_1"}}
         self.looks = 0
+        self.queue_ahead = 3
         self.bodies: list[dict] = []
         self.uploads: list[bytes] = []
 
@@ -40,7 +40,8 @@ class Service:
             return httpx.Response(201, json={"id": "ds_1", "name": "mine"})
         if request.method == "POST" and path == "/jobs":
             self.bodies.append(json.loads(request.read()))
-            return httpx.Response(202, json={"id": "job_1", "status": "queued"})
+            queued = {"id": "job_1", "status": "queued", "queue_ahead": self.queue_ahead}
+            return httpx.Response(202, json=queued)
         if request.method == "POST" and path == "/jobs/estimate":
             self.bodies.append(json.loads(request.read()))
             return httpx.Response(200, json=COST)
@@ -105,6 +106,14 @@ def test_submit_watches_downloads_and_shows_the_table(service, dcpi, tmp_path):
     assert "base 1/3" in done.stderr
     assert "against base" in done.stdout
     assert load(tmp_path / "got").manifest.source.dataset == "digits"
+
+
+@pytest.mark.parametrize(("ahead", "said"), [(0, "0 ahead"), (1000, "1000 or more ahead")])
+def test_a_queued_job_is_named_at_once(service, dcpi, ahead, said):
+    service.queue_ahead = ahead
+    done = dcpi("submit", *TINY)
+    assert done.stderr.startswith(f"job job_1 queued, {said} (dcpi watch job_1)\n")
+    assert "job_1" not in dcpi("submit", *TINY, "--json").stderr
 
 
 def test_submit_json(service, dcpi):
