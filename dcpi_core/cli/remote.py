@@ -1,17 +1,19 @@
 """``dcpi submit``, ``dcpi watch`` and ``dcpi pull``: talk to a service. Imports no torch."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from dcpi_core.cli import asking, screen
+from dcpi_core.cli import asking, screen, sources, uploading
 from dcpi_core.cli.outputs import require_new
-from dcpi_core.cli.sources import name_of
 from dcpi_core.cli.table import accuracy_table, rows_of
 from dcpi_core.client import Client
 from dcpi_core.client.models import Job
 from dcpi_core.spec.errors import DcpiError, NotFound
+from dcpi_core.spec.job import JobSubmission
+from dcpi_core.spec.resolve import resolve
 
 INTERRUPTED = 130
 MANY_AHEAD = 1000  # the service counts no further
@@ -57,6 +59,7 @@ def submit(
     recompute: Annotated[
         bool, typer.Option("--recompute", help="even if an equal job was computed before")
     ] = False,
+    cache: asking.Cache = asking.CACHE,
     server: Server = LOCAL,
     api_key: ApiKey = None,
     out: OutDirectory = None,
@@ -64,6 +67,9 @@ def submit(
     as_json: asking.AsJson = False,
 ) -> None:
     """Send a job to a service, watch it, and fetch what it made.
+
+    An archive is read here first, so that what is wrong with it or with the job is told before it
+    is uploaded; one that the service has already is not uploaded again.
 
     Ctrl-C leaves the job running. The exit status is 1 if the job did not succeed.
     """
@@ -78,17 +84,31 @@ def submit(
     if out is not None:
         require_new(out)
     with Client(server, api_key=api_key) as client:
-        # Refuse before uploading.
-        asking.read_submission(asked, "upload" if archive else None, treatment)
-        uploaded = None
-        if archive is not None:
-            name = dataset or name_of(archive)
-            uploaded = client.datasets.upload(archive, name=name, image_size=image_size).id
-        job = client.jobs.create(asking.read_submission(asked, uploaded, treatment))
+        origin = sources.Origin(archive, image_size, cache=cache)
+        job = client.jobs.create(_submission(client, asked, origin, treatment, as_json))
         if detach:
             _print_job(job, as_json)
             return
         _see_through(client, job, out, as_json)
+
+
+def _submission(
+    client: Client,
+    asked: asking.Asked,
+    origin: sources.Origin,
+    treatment: Mapping[str, Any],
+    quiet: bool,
+) -> JobSubmission:
+    """The job, after the upload of its archive if it has one."""
+    if origin.archive is None:
+        return asking.read_submission(asked, treatment=treatment)
+    asking.read_submission(asked, sources.name_of(origin.archive), treatment)  # refuses at once
+    prepared = sources.prepare(origin, asked.dataset, quiet=quiet)
+    assert prepared is not None
+    facts = prepared.facts
+    resolve(asking.read_submission(asked, facts.name, treatment), facts)
+    dataset = uploading.uploaded(client, origin.archive, facts, origin.image_size)
+    return asking.read_submission(asked, dataset, treatment)
 
 
 def watch(

@@ -1,6 +1,11 @@
 """Run the command line in this process, on the digits that need no download."""
 
+import io
+import zipfile
+
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from dcpi_core.cli.main import app
@@ -8,6 +13,18 @@ from dcpi_core.cli.main import app
 # The least work there is: ten images, one student, two passes.
 TINY = ["--dataset", "digits", "--images-per-class", "1", "--method", "random"]
 TINY += ["--set", "evaluation.repeats=1", "--set", "evaluation.epochs=1"]
+
+
+def write_pictures(archive, seed: int = 0) -> None:
+    """An archive of cats and dogs that differ with the seed."""
+    noise = np.random.default_rng(seed)
+    with zipfile.ZipFile(archive, "w") as target:
+        for label in ("cat", "dog"):
+            for number in range(10):
+                picture = io.BytesIO()
+                pixels = noise.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(picture, "PNG")
+                target.writestr(f"{label}/{number}.png", picture.getvalue())
 
 
 @pytest.fixture(scope="session")

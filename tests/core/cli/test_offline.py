@@ -3,16 +3,14 @@
 import json
 import os
 import signal
-import zipfile
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from dcpi_core.bundle import load
 from dcpi_core.cli import screen
 from dcpi_core.spec.progress import Phase
-from tests.core.cli.conftest import TINY
+from tests.core.cli.conftest import TINY, write_pictures
 
 
 class TestCondense:
@@ -74,14 +72,7 @@ class TestCondense:
 
     def test_own_images(self, dcpi, cache, tmp_path):
         archive = tmp_path / "my pets.zip"
-        noise = np.random.default_rng(0)
-        with zipfile.ZipFile(archive, "w") as target:
-            for label in ("cat", "dog"):
-                for number in range(10):
-                    picture = tmp_path / "x.png"
-                    pixels = noise.integers(0, 256, (16, 16, 3), dtype=np.uint8)
-                    Image.fromarray(pixels).save(picture)
-                    target.write(picture, f"{label}/{number}.png")
+        write_pictures(archive)
         out, given = tmp_path / "bundle", ["--archive", archive, "--cache", cache]
         options = [*TINY[2:], *given, "--out", out, "--device", "cpu"]
         assert dcpi("condense", *options).exit_code == 0

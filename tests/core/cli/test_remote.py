@@ -8,7 +8,8 @@ import pytest
 
 from dcpi_core.bundle import load
 from dcpi_core.client import Client
-from tests.core.cli.conftest import TINY
+from dcpi_core.datasets.archive import inspect_archive
+from tests.core.cli.conftest import TINY, write_pictures
 
 COST = {
     "images_per_class": 1,
@@ -32,26 +33,16 @@ class Service:
         self.queue_ahead = 3
         self.bodies: list[dict] = []
         self.uploads: list[bytes] = []
+        self.datasets: dict[str, dict] = {}
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path.removeprefix("/v1")
-        if request.method == "POST" and path == "/datasets":
-            self.uploads.append(request.read())
-            return httpx.Response(201, json={"id": "ds_1", "name": "mine"})
-        if request.method == "POST" and path == "/jobs":
-            self.bodies.append(json.loads(request.read()))
-            queued = {"id": "job_1", "status": "queued", "queue_ahead": self.queue_ahead}
-            return httpx.Response(202, json=queued)
-        if request.method == "POST" and path == "/jobs/estimate":
-            self.bodies.append(json.loads(request.read()))
-            return httpx.Response(200, json=COST)
-        if request.method == "POST" and path.startswith("/jobs/job_1/"):
-            verb = path.rpartition("/")[2]
-            status = {"pause": "pausing", "cancel": "cancelling"}.get(verb, "queued")
-            more = {"starts_from": "checkpoint"} if verb == "retry" else {}
-            return httpx.Response(200, json={"id": "job_1", "status": status} | more)
+        if request.method == "POST":
+            return self.take(path, request.read())
         if path == "/jobs/job_1":
             return httpx.Response(200, json={"id": "job_1"} | self.look())
+        if (known := self.datasets.get(path.removeprefix("/datasets/"))) is not None:
+            return httpx.Response(200, json={"id": "ds_1", "facts": known})
         if path == "/condensed/cds_1/files":
             return httpx.Response(200, json={"object": "list", "data": self.entries()})
         name = path.removeprefix("/condensed/cds_1/files/")
@@ -59,6 +50,21 @@ class Service:
             return httpx.Response(200, content=(self.bundle / name).read_bytes())
         problem = {"code": "not_found", "detail": f"no {path}", "request_id": "req_7"}
         return httpx.Response(404, json=problem)
+
+    def take(self, path: str, body: bytes) -> httpx.Response:
+        if path == "/datasets":
+            self.uploads.append(body)
+            return httpx.Response(201, json={"id": "ds_1", "name": "mine"})
+        if path.startswith("/jobs/job_1/"):
+            verb = path.rpartition("/")[2]
+            status = {"pause": "pausing", "cancel": "cancelling"}.get(verb, "queued")
+            more = {"starts_from": "checkpoint"} if verb == "retry" else {}
+            return httpx.Response(200, json={"id": "job_1", "status": status} | more)
+        self.bodies.append(json.loads(body))
+        if path == "/jobs/estimate":
+            return httpx.Response(200, json=COST)
+        queued = {"id": "job_1", "status": "queued", "queue_ahead": self.queue_ahead}
+        return httpx.Response(202, json=queued)
 
     def look(self) -> dict:
         self.looks += 1
@@ -150,28 +156,65 @@ def test_a_watched_job_that_failed_is_a_failure(service, dcpi):
     assert "error: job job_1 failed: loss became NaN" in done.stderr
 
 
-def test_own_images_are_uploaded_first(service, dcpi, tmp_path):
-    archive = tmp_path / "mine.zip"
-    archive.write_bytes(b"PK-images")
-    done = dcpi("submit", *TINY, "--archive", archive, "--image-size", "32", "--detach")
-    assert done.exit_code == 0
-    assert b"PK-images" in service.uploads[0]
-    assert service.bodies[0]["dataset"] == "ds_1"
+class TestOwnImages:
+    @pytest.fixture
+    def archive(self, tmp_path):
+        path = tmp_path / "my pets.zip"
+        write_pictures(path)
+        return path
 
+    @pytest.fixture
+    def submit(self, dcpi, tmp_path):
+        def run(archive, *options):
+            given = ["--archive", archive, "--cache", tmp_path / "cache", "--detach"]
+            return dcpi("submit", *TINY[2:], *given, *options)
 
-def test_own_images_without_a_name_are_named_like_their_file(service, dcpi, tmp_path):
-    archive = tmp_path / "my pets.tar.gz"
-    archive.write_bytes(b"images")
-    done = dcpi("submit", *TINY[2:], "--archive", archive, "--detach")
-    assert done.exit_code == 0, done.output
-    assert b'name="name"\r\n\r\nmy-pets\r\n' in service.uploads[0]
+        return run
 
+    def test_they_are_uploaded_first(self, service, submit, archive):
+        done = submit(archive, "--dataset", "pets", "--image-size", "32")
+        assert done.exit_code == 0, done.output
+        assert archive.read_bytes() in service.uploads[0]
+        assert b'name="name"\r\n\r\npets\r\n' in service.uploads[0]
+        assert b'name="image_size"\r\n\r\n32\r\n' in service.uploads[0]
+        assert service.bodies[0]["dataset"] == "ds_1"
 
-def test_a_bad_request_is_refused_before_the_upload(service, dcpi, tmp_path):
-    archive = tmp_path / "mine.zip"
-    archive.write_bytes(b"PK-images")
-    done = dcpi("submit", "--archive", archive)
-    assert (done.exit_code, service.uploads) == (2, [])
+    def test_without_a_name_they_are_named_like_their_file(self, service, submit, archive):
+        assert submit(archive).exit_code == 0
+        assert b'name="name"\r\n\r\nmy-pets\r\n' in service.uploads[0]
+
+    def test_a_second_job_uses_what_is_there(self, service, submit, archive):
+        facts = inspect_archive(archive, "my-pets", archive.with_suffix(".safetensors"))
+        service.datasets["my-pets"] = facts.model_dump(mode="json")
+        assert submit(archive).exit_code == 0
+        assert (service.uploads, service.bodies[0]["dataset"]) == ([], "ds_1")
+
+    def test_other_images_of_that_name_are_not_taken_for_them(self, service, submit, archive):
+        write_pictures(archive.with_name("other.zip"), seed=1)
+        other = archive.with_name("other.zip"), "my-pets", archive.with_suffix(".safetensors")
+        service.datasets["my-pets"] = inspect_archive(*other).model_dump(mode="json")
+        done = submit(archive)
+        assert (done.exit_code, service.uploads, service.bodies) == (2, [], [])
+        assert "--dataset my-pets and without --archive" in done.stderr
+
+    @pytest.mark.parametrize(
+        ("options", "told"),
+        [
+            (["--method", "nope"], "unknown base method"),
+            (["--set", "base.nope=1"], "nope"),
+            (["--images-per-class", "99"], "allows 1 to 8"),
+        ],
+    )
+    def test_a_job_that_cannot_be_is_refused_before_the_upload(
+        self, service, submit, archive, options, told
+    ):
+        done = submit(archive, *options)
+        assert (done.exit_code, service.uploads) == (2, [])
+        assert told in done.stderr
+
+    def test_so_is_an_archive_that_is_none(self, service, submit, archive):
+        archive.write_bytes(b"PK-images")
+        assert (submit(archive).exit_code, service.uploads) == (2, [])
 
 
 @pytest.mark.parametrize("command", [["submit", *TINY], ["watch", "job_1"], ["pull", "cds_1"]])
