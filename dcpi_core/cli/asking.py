@@ -186,6 +186,10 @@ def _apply(setting: str, options: dict[str, Any]) -> None:
         raise InvalidInput(f"--set {setting!r} is not of the form base.iterations=100")
     place = options
     for key in path:
+        if not isinstance(place.get(key) or {}, Mapping):
+            raise InvalidInput(
+                f"--set {setting!r}: {key} is {place[key]!r} already and has nothing below it"
+            )
         place[key] = dict(place.get(key) or {})
         place = place[key]
     try:

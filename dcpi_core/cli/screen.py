@@ -32,14 +32,17 @@ def print_json(value: Any) -> None:
 
 
 def print_error(error: DcpiError) -> None:
-    """One line; further ones if several fields are to blame, and for what was noted about it.
+    """One line, then the fields that are to blame and what was noted about it.
 
     A service's answer is noted with its request id, by which its operator finds it in the logs.
     """
     console = err()
     console.print(f"error: {error.detail}", style="red", markup=False)
-    for problem in error.problems if len(error.problems) > 1 else ():
-        console.print(f"  {problem.pointer}: {problem.message}", markup=False)
+    for problem in error.problems:
+        told = len(error.problems) == 1 and problem.message in error.detail
+        line = f"at {problem.pointer}" if told else f"{problem.pointer}: {problem.message}"
+        if problem.pointer:
+            console.print(f"  {line}", markup=False)
     for note in getattr(error, "__notes__", ()):
         console.print(f"  {note}", markup=False)
 

@@ -87,8 +87,8 @@ class CatalogEntry(Record):
         found = Draft202012Validator(self.options_schema).iter_errors(dict(options))
         problems = [_field_problem(error, pointer, self.options_schema) for error in found]
         if problems:
-            detail = f"options of {self.name!r}: " + "; ".join(p.message for p in problems)
-            raise InvalidInput(detail, problems)
+            told = "; ".join(_named(problem, pointer) for problem in problems)
+            raise InvalidInput(f"options of {self.name!r}: {told}", problems)
 
     def typed(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Checked options with every number as its schema has it, so that 1 and 1.0 are the same.
@@ -151,6 +151,12 @@ def _typed(value: float, schema: Mapping[str, Any]) -> float:
     if kind is None:  # one of several, none among them
         kind = next(own["type"] for own in schema["anyOf"] if own["type"] != "null")
     return float(value) if kind == "number" else int(value)
+
+
+def _named(problem: FieldProblem, pointer: str) -> str:
+    """The message, behind the option's name if it is about a single one."""
+    name = problem.pointer.removeprefix(pointer).lstrip("/")
+    return f"{name}: {problem.message}" if name else problem.message
 
 
 def _field_problem(

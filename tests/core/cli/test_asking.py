@@ -75,6 +75,12 @@ class TestRequests:
         with pytest.raises(InvalidInput, match="--set"):
             read_submission(Asked(None, dataset="digits", settings=[setting]))
 
+    @pytest.mark.parametrize("settings", [["base.a=5", "base.a.x=1"], ["network.x=1"]])
+    def test_nothing_lies_below_a_value(self, settings):
+        asked = Asked(None, dataset="digits", network="MLP", settings=settings)
+        with pytest.raises(InvalidInput, match=r"--set .*\.x=1.*nothing below"):
+            read_submission(asked)
+
     @pytest.mark.parametrize("text", ["", "[1]", "{", "null"])
     def test_files_that_hold_no_request(self, tmp_path, text):
         with pytest.raises(InvalidInput, match=r"job\.json"):
@@ -91,6 +97,8 @@ class TestMistakes:
             (["estimate", *TINY, "--pi", "nope"], "available: .*feature"),
             (["estimate", *TINY, "--fraction", "0.1"], "exactly one"),
             (["estimate", *TINY, "--set", "base.nope=1"], "nope"),
+            (["estimate", *TINY, "--method", "dc", "--set", "base.iterations=0"], "iterations: 0"),
+            (["estimate", *TINY, "--set", "base.x=1"], "\n  at /options/base"),
             (["estimate", "nowhere.json"], "nowhere.json"),
             (["submit", *TINY, "--server", "nonsense"], "address"),
             (["train", "nowhere"], "no bundle"),
