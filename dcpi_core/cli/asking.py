@@ -21,7 +21,7 @@ SpecFile = Annotated[
     Path | None,
     typer.Argument(
         metavar="[SPEC.json]",
-        help="a job as the API takes it, or spec.json of a bundle; options override the former",
+        help="a job request (options override its fields), or a bundle's spec.json (run unchanged)",
         show_default=False,
     ),
 ]
@@ -36,10 +36,18 @@ PerClass = Annotated[
     int | None,
     typer.Option("--images-per-class", help="instead of --fraction", show_default=False),
 ]
-MethodName = Annotated[str | None, typer.Option("--method", help="base method", show_default=False)]
+MethodName = Annotated[
+    str | None,
+    typer.Option("--base-method", "--method", help="see `dcpi list`", show_default=False),
+]
 PiNames = Annotated[
     list[str] | None,
-    typer.Option("--pi", help="privileged type, or none; may be repeated", show_default=False),
+    typer.Option(
+        "--pi-type",
+        "--pi",
+        help="type of privileged information, see `dcpi list`; default: none; may be repeated",
+        show_default=False,
+    ),
 ]
 NetworkName = Annotated[
     str | None,
@@ -76,6 +84,8 @@ DataRoot = Annotated[
     Path | None,
     typer.Option("--data-root", help="where published datasets lie", show_default=False),
 ]
+REQUIRED = {"dataset": "--dataset", "base_method": "--base-method"}
+"""Options without a default, by field; the budget has an error of its own."""
 CACHE = Path.home() / ".cache" / "dcpi"
 Cache = Annotated[
     Path,
@@ -242,5 +252,11 @@ def _validated(model: type[M], data: dict[str, Any]) -> M:
             )
             for problem in error.errors(include_url=False)
         ]
-        detail = "; ".join(f"{p.pointer.lstrip('/')}: {p.message}" for p in problems)
-        raise InvalidInput(detail, problems) from None
+        raise InvalidInput("; ".join(map(_told, problems)), problems) from None
+
+
+def _told(problem: FieldProblem) -> str:
+    field = problem.pointer.lstrip("/")
+    if problem.code == "missing" and field in REQUIRED:
+        return f"{REQUIRED[field]} is missing"
+    return f"{field}: {problem.message}"

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from dcpi_core.cli.main import app
 
 # The least work there is: ten images, one student, two passes.
-TINY = ["--dataset", "digits", "--images-per-class", "1", "--method", "random"]
+TINY = ["--dataset", "digits", "--images-per-class", "1", "--base-method", "random"]
 TINY += ["--set", "evaluation.repeats=1", "--set", "evaluation.epochs=1"]
 
 

@@ -12,6 +12,7 @@ from dcpi_core.cli.table import Row, accuracy_table
 from dcpi_core.spec.errors import InvalidInput
 from tests.core.cli.conftest import TINY
 
+DC = ["--base-method", "dc"]
 FIELDS = {"dataset": "digits", "fraction": 0.1, "base_method": "random", "pi_type": "none"}
 
 
@@ -91,13 +92,17 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [
-            (["estimate", "--dataset", "digits"], "base_method"),
+            (["estimate", "--dataset", "digits"], "--base-method is missing"),
+            (["submit", *DC], "--dataset is missing"),
             (["estimate", *TINY, "--dataset", "nope"], "available: .*digits"),
-            (["estimate", *TINY, "--method", "nope"], "available: .*random"),
-            (["estimate", *TINY, "--pi", "nope"], "available: .*feature"),
+            (["estimate", *TINY, "--base-method", "nope"], "available: .*random"),
+            (["estimate", *TINY, "--pi-type", "nope"], "available: .*feature"),
             (["estimate", *TINY, "--fraction", "0.1"], "exactly one"),
             (["estimate", *TINY, "--set", "base.nope=1"], "nope"),
-            (["estimate", *TINY, "--method", "dc", "--set", "base.iterations=0"], "iterations: 0"),
+            (
+                ["estimate", *TINY, "--base-method", "dc", "--set", "base.iterations=0"],
+                "iterations: 0",
+            ),
             (["estimate", *TINY, "--set", "base.x=1"], "\n  at /options/base"),
             (["estimate", "nowhere.json"], "nowhere.json"),
             (["submit", *TINY, "--server", "nonsense"], "address"),
@@ -112,6 +117,11 @@ class TestMistakes:
         assert lines[0].startswith("error: ")
         assert "Traceback" not in done.stderr
         assert re.search(words, done.stderr), done.stderr
+
+    def test_shorter_spellings(self, dcpi):
+        short = dcpi("estimate", *TINY, "--method", "dc", "--pi", "soft", "--json")
+        assert short.exit_code == 0, short.output
+        assert short.stdout == dcpi("estimate", *TINY, *DC, "--pi-type", "soft", "--json").stdout
 
     @pytest.mark.parametrize("command", ["condense", "estimate", "train", "verify", "submit"])
     def test_unknown_options_are_refused(self, dcpi, command):

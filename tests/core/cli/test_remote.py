@@ -200,7 +200,7 @@ class TestOwnImages:
     @pytest.mark.parametrize(
         ("options", "told"),
         [
-            (["--method", "nope"], "unknown base method"),
+            (["--base-method", "nope"], "unknown base method"),
             (["--set", "base.nope=1"], "nope"),
             (["--images-per-class", "99"], "allows 1 to 8"),
         ],
