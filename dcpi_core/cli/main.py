@@ -4,15 +4,18 @@ Commands import what they need when they run, so that help and the commands that
 service start without torch.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from dcpi_core import __version__
 from dcpi_core.cli import (
     bundles,
     controlling,
     estimating,
+    jobs,
+    listing,
     offline,
     remote,
     serving,
@@ -40,7 +43,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Condense a dataset, learn privileged information for it, and measure what it is worth.",
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"dcpi {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_show_version, help="show it and exit"),
+    ] = False,
+) -> None:
+    """Take the options that belong to no command."""
+
+
 app.command("condense")(offline.condense)
+app.command("list")(listing.list_components)
 app.command("estimate")(estimating.estimate)
 app.command("train")(bundles.train)
 app.command("verify")(verifying.verify)
@@ -48,6 +70,7 @@ app.command("test-data")(bundles.export_test)
 app.command("submit")(remote.submit)
 app.command("watch")(remote.watch)
 app.command("pull")(remote.pull)
+app.command("jobs")(jobs.jobs)
 app.command("cancel")(controlling.cancel)
 app.command("pause")(controlling.pause)
 app.command("resume")(controlling.resume)

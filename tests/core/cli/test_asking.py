@@ -136,7 +136,8 @@ class TestMistakes:
 
 
 def test_help_and_light_commands_load_no_torch():
-    for arguments in (["--help"], ["estimate", *TINY], ["submit", "--help"], ["pull", "--help"]):
+    helps = (["--help"], ["submit", "--help"], ["pull", "--help"])
+    for arguments in (*helps, ["--version"], ["estimate", *TINY], ["list", "dc"]):
         code = (
             "import sys\n"
             "from dcpi_core.cli.main import app\n"

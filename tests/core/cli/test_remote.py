@@ -23,6 +23,19 @@ COST = {
 }
 
 
+JOBS = [
+    {
+        "id": "job_2",
+        "status": "running",
+        "base_method": "dc",
+        "pi_type": ["soft", "feature"],
+        "dataset": "digits",
+        "created_at": "2026-11-21T13:05:00+01:00",
+    },
+    {"id": "job_1", "status": "failed", "kind": "verify", "base_method": "dm", "pi_type": ["none"]},
+]
+
+
 class Service:
     """Takes jobs, finishes each at the third look, and serves one bundle."""
 
@@ -31,6 +44,7 @@ class Service:
         self.final = {"status": "succeeded", "result": {"condensed_id": "cds_1"}}
         self.looks = 0
         self.queue_ahead = 3
+        self.queries: list[dict] = []
         self.bodies: list[dict] = []
         self.uploads: list[bytes] = []
         self.datasets: dict[str, dict] = {}
@@ -39,6 +53,9 @@ class Service:
         path = request.url.path.removeprefix("/v1")
         if request.method == "POST":
             return self.take(path, request.read())
+        if path == "/jobs":
+            self.queries.append(dict(request.url.params))
+            return httpx.Response(200, json={"data": JOBS, "has_more": True})
         if path == "/jobs/job_1":
             return httpx.Response(200, json={"id": "job_1"} | self.look())
         if (known := self.datasets.get(path.removeprefix("/datasets/"))) is not None:
@@ -95,6 +112,7 @@ def service(made, monkeypatch):
     monkeypatch.setattr("dcpi_core.cli.remote.Client", client)
     monkeypatch.setattr("dcpi_core.cli.controlling.Client", client)
     monkeypatch.setattr("dcpi_core.cli.estimating.Client", client)
+    monkeypatch.setattr("dcpi_core.cli.jobs.Client", client)
     monkeypatch.setattr("dcpi_core.client.transport.time.sleep", lambda _: None)
     return found
 
@@ -300,6 +318,28 @@ def test_pull_of_nothing(service, dcpi):
 def test_a_job_is_told_what_to_do(service, dcpi, verb, said):
     done = dcpi(verb, "job_1")
     assert (done.exit_code, done.stdout) == (0, f"{said}\n")
+
+
+def test_jobs_are_listed(service, dcpi):
+    done = dcpi("jobs", "--status", "running,failed", "--limit", "2")
+    assert done.exit_code == 0, done.output
+    assert service.queries == [{"limit": "2", "status": "running,failed"}]
+    _, first, second = (line.split() for line in done.stdout.splitlines())
+    assert first == [
+        "job_2",
+        "running",
+        "dc",
+        "+",
+        "soft",
+        "+",
+        "feature",
+        "digits",
+        "2026-11-21",
+        "12:05",
+    ]
+    assert second == ["job_1", "failed", "verify:", "dm"]
+    assert "--limit" in done.stderr
+    assert [job["id"] for job in json.loads(dcpi("jobs", "--json").stdout)] == ["job_2", "job_1"]
 
 
 def test_submit_says_how_the_job_is_to_be_treated(service, dcpi):
