@@ -46,7 +46,7 @@ def _everything(catalog: Catalog) -> Iterator[str]:
     yield from (f"  {name:<20}{_summary(facts)}" for name, facts in catalog.datasets.items())
     yield "\nprotocols, for evaluation.protocol"
     yield from map(_protocol, get_args(Protocol))
-    yield f"\n`dcpi list NAME` shows the options of one, `dcpi list {EVALUATION}` those of measuring"
+    yield f"\n`dcpi list NAME` shows its options, `dcpi list {EVALUATION}` those of measuring"
 
 
 def _titles(entries: Mapping[str, CatalogEntry]) -> Iterator[str]:

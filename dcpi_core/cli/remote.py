@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dcpi_core.cli import asking, screen, sources, uploading
+from dcpi_core.cli import asking, screen, sources, uploading, verdicts
 from dcpi_core.cli.outputs import require_new
 from dcpi_core.cli.table import accuracy_table, rows_of
 from dcpi_core.client import Client
@@ -120,7 +120,8 @@ def watch(
 ) -> None:
     """Watch a job that was sent before, and fetch what it made.
 
-    Ctrl-C leaves the job running. The exit status is 1 if the job did not succeed.
+    Ctrl-C leaves the job running. The exit status is 1 if the job did not succeed, or if it is a
+    verification that did not pass.
     """
     with Client(server, api_key=api_key) as client:
         found = client.jobs.get(job)
@@ -147,12 +148,12 @@ def pull(
     screen.out().print(f"bundle: {target}", markup=False)
 
 
-def follow(client: Client, job: Job, afterwards: str, *, quiet: bool) -> Job:
+def follow(client: Client, job: Job, *, quiet: bool) -> Job:
     """Show a job until its end.
 
-    Ctrl-C leaves it running, as does a service that stays away; then it is said what can be done
-    afterwards.
+    Ctrl-C leaves it running, as does a service that stays away; then it is said how to return.
     """
+    later = f"job {job.id} goes on; watch it again with: dcpi watch {job.id}"
     if not (quiet or job.finished):
         # At once: a job may wait for hours, and without its id nobody finds it again.
         screen.err().print(f"{_place_of(job)} (dcpi watch {job.id})", markup=False)
@@ -167,12 +168,12 @@ def follow(client: Client, job: Job, afterwards: str, *, quiet: bool) -> Job:
 
             return client.jobs.wait(job.id, on_change=show)
     except KeyboardInterrupt:
-        screen.err().print(f"job {job.id} goes on; {afterwards}", markup=False)
+        screen.err().print(later, markup=False)
         raise typer.Exit(INTERRUPTED) from None
     except NotFound:  # it was deleted
         raise
     except DcpiError as error:
-        error.add_note(f"job {job.id} goes on; {afterwards}")
+        error.add_note(later)
         raise
 
 
@@ -185,14 +186,14 @@ def _place_of(job: Job) -> str:
 
 
 def _see_through(client: Client, job: Job, out: Path | None, as_json: bool) -> None:
-    job = follow(client, job, f"watch it again with: dcpi watch {job.id}", quiet=as_json)
+    job = follow(client, job, quiet=as_json)
     if job.status != "succeeded":
         tell_why(job)
         if as_json:
             _print_job(job, as_json)
         raise typer.Exit(1)
     if job.kind == "verify":
-        _tell_where(job, as_json)
+        _tell_verdict(client, job, as_json)
         return
     condensed = _condensed_id(job)
     if out is not None:
@@ -207,12 +208,19 @@ def _see_through(client: Client, job: Job, out: Path | None, as_json: bool) -> N
     )
 
 
-def _tell_where(job: Job, as_json: bool) -> None:
-    """Say where the record of a verification is; there is no bundle of its own to fetch."""
+def _tell_verdict(client: Client, job: Job, as_json: bool) -> None:
+    """Show what a verification found; there is no bundle of its own to fetch."""
+    condensed = job.urls["condensed"].rpartition("/")[2]
+    made = client.condensed.verifications(condensed).each()
+    found = next((one for one in made if one.job_id == job.id), None)
     if as_json:
         _print_job(job, as_json)
-    else:
-        screen.out().print(f"what it found: {job.urls.get('verifications')}", markup=False)
+    elif found is not None and found.record is not None:
+        verdicts.show(found.record)
+        where = f"{client.base_url}{job.urls['verifications']}/{found.id}"
+        screen.out().print(f"record: {where}", markup=False)
+    if found is None or found.outcome != "passed":
+        raise typer.Exit(1)
 
 
 def tell_why(job: Job) -> None:

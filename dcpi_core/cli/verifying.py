@@ -6,9 +6,8 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from dcpi_core.cli import asking, bundles, remote, screen, sources
+from dcpi_core.cli import asking, bundles, remote, screen, sources, verdicts
 from dcpi_core.cli.remote import LOCAL, ApiKey, Server
-from dcpi_core.cli.table import Row
 from dcpi_core.client import Client
 from dcpi_core.spec.errors import BundleError, InvalidInput
 from dcpi_core.spec.verification import Verification
@@ -18,7 +17,13 @@ Retrain = Annotated[
 ]
 Repeats = Annotated[
     int | None,
-    typer.Option("--repeats", min=1, help="students to train again; default: all of the report"),
+    typer.Option(
+        "--repeats",
+        min=1,
+        help="students of each arm to train again; default: as many as in the report, with "
+        "--remote at most 3",
+        show_default=False,
+    ),
 ]
 Remote = Annotated[
     bool, typer.Option("--remote", help="BUNDLE is an id: have the service train again")
@@ -54,13 +59,15 @@ def verify(
 
     With --retrain, students are trained again from the bundle's bytes by its recipe; status 1 then
     also says that their mean accuracy is not the reported one. The record is written beside the
-    bundle, and later calls show it.
+    bundle; later calls show it, and end with the same status.
 
     With --remote, BUNDLE is the id of a condensed dataset, and the service trains on the files that
     it has published.
     """
     if at_the_service:
-        _refuse_local_options(record, test, archive, image_size, data_root)
+        own_device = None if device == "auto" else device
+        local = (again or None, own_device, record, test, archive, image_size, data_root)
+        _refuse_local_options(*local)
         _verify_at_the_service(str(bundle), repeats, Client(server, api_key=api_key), as_json)
         return
     from dcpi_core.bundle import verify as checks_of
@@ -83,46 +90,19 @@ def verify(
         screen.print_json({"passed": passed, "checks": shown, "verification": told})
     else:
         for check in checks:
-            _line(check.passed, f"{check.name}: {check.detail}")
+            verdicts.line(check.passed, f"{check.name}: {check.detail}")
         if trained is not None:
-            _show(trained)
-    if not passed or (again and trained is not None and trained.verdict != "reproduced"):
+            verdicts.show(trained)
+    if not passed or (trained is not None and trained.verdict != "reproduced"):
         raise typer.Exit(1)
-
-
-def _show(found: Verification) -> None:
-    """A line for each arm: both accuracies and the tolerance; then when, where and what not."""
-    for check in found.failed_checks:
-        _line(False, f"{check.name}: {check.detail}")
-    for arm in found.arms:
-        ours, theirs = (
-            Row("", "", arm.network, runs, 0).accuracy for runs in (arm.measured, arm.reported)
-        )
-        _line(
-            arm.verdict == "reproduced",
-            f"{arm.verdict}: {arm.arm}, {arm.network}: {ours} %, reported {theirs} %, difference "
-            f"{100 * arm.difference:+.2f} of at most {100 * arm.tolerance:.2f}",
-        )
-    console = screen.out()
-    protocol = f"protocol {found.protocol}, " if found.protocol else ""
-    where = f"{protocol}{found.created_at}, {found.environment.machine}"
-    console.print(where, markup=False)
-    if found.unverified:
-        names = ", ".join(dict.fromkeys(other.arm for other in found.unverified))
-        console.print(f"not in the bundle, so not verified: {names}", markup=False)
-
-
-def _line(good: bool, text: str) -> None:
-    mark, style = ("ok  ", "green") if good else ("FAIL", "bold red")
-    screen.out().print(mark, style=style, end=" ")
-    screen.out().print(text, markup=False)
 
 
 def _refuse_local_options(*given: object) -> None:
     if any(value is not None for value in given):
         raise InvalidInput(
-            "with --remote the service reads its own files and test images; leave out --record, "
-            "--test, --archive, --image-size and --data-root"
+            "with --remote the service trains again, on its own device, files and test images; "
+            "leave out --retrain, --device, --record, --test, --archive, --image-size and "
+            "--data-root"
         )
 
 
@@ -131,13 +111,12 @@ def _verify_at_the_service(
 ) -> None:
     with connection as client:
         asked = client.condensed.verify(condensed_id, repeats=repeats)
-        later = f"what it finds will be at /v1/condensed/{condensed_id}/verifications/{asked.id}"
-        job = remote.follow(client, client.jobs.get(asked.job_id), later, quiet=as_json)
+        job = remote.follow(client, client.jobs.get(asked.job_id), quiet=as_json)
         found = client.condensed.verifications(condensed_id).get(asked.id)
     if as_json:
         screen.print_json(found.model_dump(mode="json"))
     elif found.record is not None:
-        _show(found.record)
+        verdicts.show(found.record)
     if found.record is None:
         remote.tell_why(job)
     if found.outcome != "passed":

@@ -53,6 +53,11 @@ class Client:
         self.privileged_types = Collection(carrier, "/v1/privileged-types", Component)
         self.architectures = Collection(carrier, "/v1/architectures", Component)
 
+    @property
+    def base_url(self) -> str:
+        """The address of the service, to which paths such as those of ``urls`` are appended."""
+        return str(self._http.base_url).rstrip("/")
+
     def close(self) -> None:
         """Close the connection."""
         self._http.close()

@@ -159,14 +159,6 @@ def test_a_detached_job_is_watched_to_its_end(service, dcpi, tmp_path):
     assert service.bodies == []
 
 
-def test_a_watched_verification_is_shown_where_its_record_is(service, dcpi):
-    where = "/v1/condensed/cds_1/verifications"
-    service.final = {"status": "succeeded", "kind": "verify", "urls": {"verifications": where}}
-    done = dcpi("watch", "job_1")
-    assert done.exit_code == 0, done.output
-    assert where in done.stdout
-
-
 def test_a_watched_job_that_failed_is_a_failure(service, dcpi):
     service.final = {"status": "failed", "error": {"code": "x", "detail": "loss became NaN"}}
     done = dcpi("watch", "job_1")

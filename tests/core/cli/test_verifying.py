@@ -79,7 +79,7 @@ class TestRetraining:
         assert "FAIL not reproduced" in done.stdout
         assert "reported 99.0 (n=1) %" in done.stdout
         later = dcpi("verify", bundle)
-        assert later.exit_code == 0  # the files are whole; what they say was found untrue
+        assert later.exit_code == 1  # the files are whole; what they say was found untrue
         assert "FAIL not reproduced" in later.stdout
 
     def test_a_record_about_another_bundle_is_not_shown(self, bundle, retrain, dcpi, tmp_path):
@@ -124,6 +124,9 @@ class Service:
             return httpx.Response(200, json={"id": "job_1"} | self.job())
         if path == "/condensed/cds_1/verifications/ver_1":
             return httpx.Response(200, json=verification | self.ended())
+        if path == "/condensed/cds_1/verifications":
+            other = verification | {"id": "ver_2", "job_id": "job_2", "status": "queued"}
+            return httpx.Response(200, json={"data": [other, verification | self.ended()]})
         return httpx.Response(404, json={"code": "not_found", "detail": f"no {path}"})
 
     def job(self) -> dict:
@@ -131,7 +134,9 @@ class Service:
             progress = {"phase": "evaluate", "step": 1, "total_steps": 2}
             return {"status": "running", "phase": "evaluate", "progress": progress}
         if self.record is not None:
-            return {"status": "succeeded"}
+            own = "/v1/condensed/cds_1"
+            urls = {"condensed": own, "verifications": f"{own}/verifications"}
+            return {"status": "succeeded", "kind": "verify", "urls": urls}
         return {"status": "failed", "error": {"code": "x", "detail": "no test images"}}
 
     def ended(self) -> dict:
@@ -144,18 +149,32 @@ class Service:
 
 class TestAtTheService:
     @pytest.fixture
-    def ask(self, dcpi, monkeypatch):
-        """``dcpi verify cds_1 --remote`` at this service."""
+    def at(self, dcpi, monkeypatch):
+        """A command at this service."""
 
-        def run(service, *options):
+        def run(service, *command):
             def client(server, *, api_key=None):
                 return Client(server, api_key=api_key, transport=httpx.MockTransport(service))
 
             monkeypatch.setattr("dcpi_core.cli.verifying.Client", client)
+            monkeypatch.setattr("dcpi_core.cli.remote.Client", client)
             monkeypatch.setattr("dcpi_core.client.transport.time.sleep", lambda _: None)
-            return dcpi("verify", "cds_1", "--remote", *options)
+            return dcpi(*command)
 
         return run
+
+    @pytest.fixture
+    def ask(self, at):
+        """``dcpi verify cds_1 --remote`` at this service."""
+        return lambda service, *options: at(service, "verify", "cds_1", "--remote", *options)
+
+    @pytest.mark.parametrize(("measured", "status"), [(0.5, 0), (0.9, 1)])
+    def test_it_is_watched_from_elsewhere(self, at, measured, status):
+        done = at(Service(a_record(measured)), "watch", "job_1", "--server", "http://dcpi.test")
+        assert done.exit_code == status, done.output
+        assert "reproduced: base, ConvNetD2" in done.stdout
+        where = "http://dcpi.test/v1/condensed/cds_1/verifications/ver_1"
+        assert f"record: {where}" in done.stdout
 
     def test_it_waits_and_shows_every_arm(self, ask):
         service = Service(a_record(0.5))
@@ -186,11 +205,14 @@ class TestAtTheService:
     def test_as_json(self, ask):
         assert json.loads(ask(Service(a_record(0.5)), "--json").stdout)["outcome"] == "passed"
 
-    def test_what_only_works_here_is_refused(self, ask):
+    @pytest.mark.parametrize(
+        "options", [["--data-root", "/tmp"], ["--device", "cpu"], ["--retrain"]]
+    )
+    def test_what_only_works_here_is_refused(self, ask, options):
         service = Service(a_record(0.5))
-        done = ask(service, "--data-root", "/tmp")
+        done = ask(service, *options)
         assert (done.exit_code, service.bodies) == (2, [])
-        assert "leave out --record, --test" in done.stderr
+        assert "leave out --retrain, --device, --record, --test" in done.stderr
 
 
 def a_record(measured: float) -> dict:
