@@ -17,13 +17,14 @@ from dcpi_core.spec.report import (
 LISTED_IMAGES = 50
 """Chosen images that the card lists; the report has them all."""
 
+ACCURACY_NAME = "previews/accuracy.png"
 NEIGHBOURS_NAME = "previews/neighbours.png"
 
 
 def measured_sections(manifest: Manifest, report: Report) -> list[str]:
     """Everything that was measured, section by section; those without content are left out."""
     return [
-        "## Accuracy\n\n" + _accuracy(report),
+        "## Accuracy\n\n" + _picture(manifest) + _accuracy(report),
         *matrix_section(report),
         *_scores(report),
         "## Classes and calibration\n\n" + _classes(manifest, report),
@@ -32,6 +33,12 @@ def measured_sections(manifest: Manifest, report: Report) -> list[str]:
         *_gradients(report),
         *_cost(report),
     ]
+
+
+def _picture(manifest: Manifest) -> str:
+    if all(file.path != ACCURACY_NAME for file in manifest.files):
+        return ""
+    return f"![accuracy of every training set]({ACCURACY_NAME})\n\n"
 
 
 def _accuracy(report: Report) -> str:

@@ -241,3 +241,9 @@ class TestForReaders:
         chart = Image.open(bundle_dir / "previews/accuracy.png")
         assert chart.width == 800
         assert len(chart.convert("RGB").getcolors(1 << 16)) > 20
+
+    def test_the_card_shows_every_picture(self, bundle_dir):
+        card = (bundle_dir / "README.md").read_text()
+        for picture in (bundle_dir / "previews").iterdir():
+            assert f"](previews/{picture.name})" in card
+        assert card.index("## Accuracy") < card.index("previews/accuracy.png")
