@@ -19,6 +19,7 @@ from dcpi_core.cli import (
     offline,
     remote,
     serving,
+    showing,
     verifying,
 )
 from dcpi_core.cli.screen import print_error
@@ -64,6 +65,7 @@ def root(
 app.command("condense")(offline.condense)
 app.command("list")(listing.list_components)
 app.command("estimate")(estimating.estimate)
+app.command("show")(showing.show)
 app.command("train")(bundles.train)
 app.command("verify")(verifying.verify)
 app.command("test-data")(bundles.export_test)
