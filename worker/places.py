@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from app.kit.storage import Storage
+from dcpi_core import pruning
 
 LOCK = ".lock"
 SETTLING_SECONDS = 60.0
@@ -59,14 +60,11 @@ class Places:
 
     def prune_cache(self, max_bytes: int) -> list[Path]:
         """Delete the datasets that were not used for longest until the rest fits."""
-        return _prune(self.cache.glob("*.safetensors"), max_bytes)
+        return pruning.prune(self.cache.glob("*.safetensors"), max_bytes)
 
     def prune_assets(self, max_bytes: int) -> list[Path]:
-        """Delete what jobs kept for later ones and was not used for longest until the rest fits.
-
-        A job that needs it again makes it again, the same to the bit.
-        """
-        return _prune(self.assets.rglob("*.*"), max_bytes)
+        """Delete what jobs kept for later ones, the least recently used first; it is made again."""
+        return pruning.prune_assets(self.assets, max_bytes)
 
     def drop_cached(self, known: Iterable[str]) -> list[Path]:
         """Delete cached datasets that are none of the ``known`` storage keys."""
@@ -82,24 +80,6 @@ class Places:
         for path in abandoned:
             shutil.rmtree(path, ignore_errors=True)
         return abandoned
-
-
-def _prune(paths: Iterable[Path], max_bytes: int) -> list[Path]:
-    """Delete the files that were not used for longest until the rest fits."""
-    found: list[tuple[float, int, Path]] = []
-    for path in paths:
-        with suppress(FileNotFoundError):  # several workers may share a home
-            stat = path.stat()
-            found.append((stat.st_mtime, stat.st_size, path))
-    excess = sum(size for _, size, _ in found) - max_bytes
-    pruned = []
-    for _, size, path in sorted(found):
-        if excess <= 0:
-            break
-        path.unlink(missing_ok=True)
-        excess -= size
-        pruned.append(path)
-    return pruned
 
 
 def _is_abandoned(path: Path) -> bool:

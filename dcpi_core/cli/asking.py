@@ -89,7 +89,11 @@ REQUIRED = {"dataset": "--dataset", "base_method": "--base-method"}
 CACHE = Path.home() / ".cache" / "dcpi"
 Cache = Annotated[
     Path,
-    typer.Option("--cache", help="for trained teachers and prepared archives", show_default=False),
+    typer.Option(
+        "--cache",
+        help="for trained teachers, at most 20 GiB, and prepared archives",
+        show_default=False,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON and nothing else")]
 

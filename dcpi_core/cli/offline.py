@@ -14,6 +14,7 @@ import typer
 from dcpi_core.cli import asking, screen, sources
 from dcpi_core.cli.outputs import require_own
 from dcpi_core.cli.table import accuracy_table, rows_of
+from dcpi_core.pruning import prune_assets
 from dcpi_core.spec.job import JobSpec
 from dcpi_core.spec.progress import Stopped, StopSignal
 
@@ -54,6 +55,7 @@ def condense(
     job = asking.read_spec(asked, prepared.facts if prepared else None)
     place = _Place(out, origin, prepared.path if prepared else None, device)
     _run(job, place, screen.PhaseBars(quiet=as_json))
+    prune_assets(origin.assets)
     _show(out, as_json)
 
 
@@ -76,7 +78,7 @@ def _run(job: JobSpec, place: _Place, bars: screen.PhaseBars) -> None:
 
     workplace = Workplace(
         workspace=place.workspace,
-        assets=place.origin.cache / "assets",
+        assets=place.origin.assets,
         data_root=place.origin.data_root,
         dataset_file=place.dataset_file,
     )

@@ -28,6 +28,11 @@ class Origin:
     data_root: Path | None = None
     cache: Path = Path()
 
+    @property
+    def assets(self) -> Path:
+        """Where jobs keep what later ones can use."""
+        return self.cache / "assets"
+
 
 @dataclass(frozen=True)
 class Prepared:

@@ -64,6 +64,14 @@ class TestCondense:
         assert "exists already" in done.stderr
         assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
+    def test_what_is_kept_for_later_jobs_has_a_limit(self, dcpi, tmp_path, monkeypatch):
+        limits = []
+        monkeypatch.setattr("dcpi_core.cli.offline.prune_assets", limits.append)
+        given = ["--cache", tmp_path / "cache", "--device", "cpu"]
+        assert dcpi("condense", *TINY, *given, "--out", tmp_path / "out").exit_code == 0
+        assert limits == [tmp_path / "cache" / "assets"]
+        assert list(limits[0].rglob("*.*"))  # it is where they are
+
     def test_the_current_directory_is_not_replaced(self, dcpi, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         for out in (".", tmp_path):
