@@ -42,7 +42,7 @@ class Timing:
 
 
 def found_trained(timings: Sequence[Timing], num_images: int) -> int:
-    """How many of these trainings had been made before, whole or in part: nobody timed that."""
+    """How many of these were made before, in part or whole, so their training time is unknown."""
     return sum(
         own.steps < own.plan.total_epochs(num_images) * own.plan.steps_per_epoch(num_images)
         for own in timings
