@@ -69,6 +69,19 @@ def _about(catalog: Catalog, name: str) -> list[str]:
 
 
 def _named(catalog: Catalog, name: str) -> Iterator[str]:
+    yield from _component(catalog, name)
+    if name in catalog.datasets:
+        yield f"dataset {name}: {_summary(catalog.datasets[name])}"
+        yield f"  classes: {', '.join(catalog.datasets[name].classes)}"
+    for protocol in get_args(Protocol):
+        if protocol == name:
+            yield f"protocol {_protocol(protocol).lstrip()}"
+    if name == EVALUATION:
+        yield "evaluation: how training sets are measured"
+        yield from _options(EvaluationOptions.model_json_schema(), f"{EVALUATION}.")
+
+
+def _component(catalog: Catalog, name: str) -> Iterator[str]:
     for entry in catalog.methods.values():
         if name in (entry.name, *entry.aliases):
             yield from _entry("base method", entry, "base.")
@@ -78,14 +91,6 @@ def _named(catalog: Catalog, name: str) -> Iterator[str]:
     if name in catalog.networks:
         # Networks are chosen by name; these are the options of dcpi_core.networks.build.
         yield from _entry("network", catalog.networks[name], "")
-    if name in catalog.datasets:
-        yield f"dataset {name}: {_summary(catalog.datasets[name])}"
-        yield f"  classes: {', '.join(catalog.datasets[name].classes)}"
-    if name in get_args(Protocol):
-        yield f"protocol {_protocol(name).lstrip()}"
-    if name == EVALUATION:
-        yield "evaluation: how training sets are measured"
-        yield from _options(EvaluationOptions.model_json_schema(), f"{EVALUATION}.")
 
 
 def _entry(kind: str, entry: CatalogEntry, prefix: str) -> Iterator[str]:
