@@ -7,11 +7,15 @@ from app.datasets.schemas import DatasetRead
 from app.jobs import leases
 from app.jobs.schemas import AttemptRead, JobProgress, JobRead, JobResult
 from app.kit.db import unit_of_work
+from dcpi_core.cli.sources import Origin, prepare
+from dcpi_core.cli.uploading import uploaded
 from dcpi_core.client import models
 from dcpi_core.spec.catalog import load_catalog
+from dcpi_core.spec.errors import Conflict
 from dcpi_core.spec.job import JobRequest
 from dcpi_core.spec.resolve import resolve
 from tests.app.conftest import FOUR_WORDS
+from tests.core.cli.conftest import write_pictures
 
 
 @pytest.mark.parametrize(
@@ -53,3 +57,15 @@ def test_a_dataset_with_its_facts(dcpi):
     found = dcpi.datasets.get("digits")
     assert found.facts == load_catalog().datasets["digits"]
     assert (found.origin, found.num_classes) == ("published", 10)
+
+
+def test_an_archive_is_uploaded_once_and_known_again(dcpi, tmp_path):
+    archive = tmp_path / "pets.zip"
+    write_pictures(archive)
+    facts = prepare(Origin(archive, 32, cache=tmp_path), quiet=True).facts
+    first = uploaded(dcpi, archive, facts, 32)
+    assert uploaded(dcpi, archive, facts, 32) == first
+    assert dcpi.datasets.get("pets").id == first
+    otherwise = prepare(Origin(archive, 16, cache=tmp_path), quiet=True).facts
+    with pytest.raises(Conflict, match="without --archive"):
+        uploaded(dcpi, archive, otherwise, 16)
