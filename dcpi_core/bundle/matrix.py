@@ -16,21 +16,21 @@ def matrix_section(report: Report) -> list[str]:
     by_key: dict[tuple[str, str], Arm] = {(arm.name, arm.network): arm for arm in report.arms}
     gains = {(d.arm, d.against, d.network): d for d in report.differences}
     titles = [plain(by_key[name, networks[0]].title) for name in names]
-    labelled = "privileged" in names
+    labelled, bare = "privileged" in names, "tuned" if "tuned" in names else "base"
     head = ["student", *titles, *(["what the labels are worth"] if labelled else [])]
     rows = []
     for network in networks:
         cells = [network, *(_cell(by_key[name, network]) for name in names)]
         if labelled:
-            cells.append(_gain(gains.get(("privileged", "base", network))))
+            cells.append(_gain(gains.get(("privileged", bare, network))))
         rows.append(cells)
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     note = "\n\nMean accuracy and sample standard deviation, in per cent."
     if labelled:
         note += (
-            " The last column is the paired difference between the set with its labels and its "
-            "base method, with its standard error."
+            " The last column is the paired difference between the set with its labels and the "
+            "same images without them, with its standard error."
         )
     return ["## Students\n\n" + table + note]
 

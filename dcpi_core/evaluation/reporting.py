@@ -20,7 +20,7 @@ Matrix = tuple[tuple[int, ...], ...]
 
 
 def seeds_of(spec: JobSpec) -> tuple[int, ...]:
-    """Seeds of the students: run i of every arm has the same seed, no two jobs share one."""
+    """Seeds of the students, which follow from the job's: run i of every arm has the same one."""
     streams = Streams(spec.seed)
     return tuple(
         streams.integer("student_seed", repeat) % 2**31 for repeat in range(spec.evaluation.repeats)
@@ -88,13 +88,26 @@ PAIRS: tuple[tuple[str, str, str], ...] = (
 )
 """Which arm is compared with which, and what the difference tells."""
 
+TELLS_OF_TUNED: dict[tuple[str, str], str] = {
+    ("privileged", "base"): "what the tuned images and their labels are worth together",
+    ("privileged", "assigned"): "what tuning the images and learning labels are worth together",
+    ("noise", "assigned"): "what the tuned images, with labels moved at random, are worth",
+    ("privileged", "equal_steps"): "tuned images and labels against further steps on the images",
+    ("privileged", "equal_bytes"): "tuned images and labels against more images of the same bytes",
+}
+"""The same where images were tuned: the first arm has them then, and the second has not."""
+
 
 def differences(arms: Sequence[Arm]) -> tuple[Difference, ...]:
     """Every comparison of ``PAIRS`` whose two arms were measured, network by network."""
     networks = dict.fromkeys(arm.network for arm in arms)
     by_key: dict[tuple[str, str], Arm] = {(arm.name, arm.network): arm for arm in arms}
     return tuple(
-        Difference.between(by_key[name, network], by_key[against, network], tells)
+        Difference.between(
+            by_key[name, network],
+            by_key[against, network],
+            TELLS_OF_TUNED.get((name, against), tells) if ("tuned", network) in by_key else tells,
+        )
         for network in networks
         for name, against, tells in PAIRS
         if (name, network) in by_key and (against, network) in by_key

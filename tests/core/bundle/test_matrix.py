@@ -37,6 +37,23 @@ def test_every_student_has_a_row_and_every_set_a_column(report):
     assert [row[5] for row in cells] == ["+2.23 ± 0.58", "+12.23 ± 0.58"]
 
 
+def test_the_labels_of_tuned_images_are_compared_with_the_tuned_images(report):
+    """Tuning is worth ten points here, of which the labels get none."""
+    base = report.arms[1]
+    tuned = base.model_copy(
+        update={"name": "tuned", "runs": tuple(run + 0.1 for run in base.runs)}
+    )
+    arms = tuple(
+        arm.model_copy(update={"network": network})
+        for network in ("ConvNetD2", "MLP")
+        for arm in (*report.arms, tuned)
+    )
+    both = report.model_copy(update={"arms": arms, "differences": differences(arms)})
+    (section,) = matrix_section(both)
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines()[4:6]]
+    assert [row[-1].split(" ± ")[0] for row in rows] == ["-7.77"] * 2  # +2.23 against the base
+
+
 def test_controls_and_labels_that_are_not_there_have_no_column(report):
     arms = tuple(
         arm.model_copy(update={"network": network})
