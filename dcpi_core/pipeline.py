@@ -239,12 +239,14 @@ class _Job:
                 self._after_step(Phase.PRIVILEGED, total, metrics, name)
             made = kind.finish(memory.partial)
             memory.metrics |= {f"{name}_{key}": value for key, value in made.metrics.items()}
-            start = memory.partial if images is base else kind.init(base.as_seen(), ctx)
+            start = kind.assigned(memory.partial) if total else made.labels
+            on_base = memory.partial if images is base else kind.init(base.as_seen(), ctx)
             if made.images is not None:
                 images = CondensedSet(made.images, base.labels)
                 memory.sets["tuned"] = images
             self._attach("enriched", images, made.labels)
-            self._attach("assigned", base, kind.assigned(start))
+            self._attach("start", images, start)
+            self._attach("assigned", base, kind.assigned(on_base))
             memory.component, memory.step, memory.partial = position + 1, 0, None
             self._save()
 
@@ -279,8 +281,8 @@ class _Job:
         if "enriched" not in sets:
             return
         self.reporter(Progress(Phase.CONTROLS, 0, 1, "label statistics"))
-        assigned = sets["assigned"] if self.label_steps else None
-        found = job_statistics(sets["enriched"], assigned, self.types, self.ctx)
+        chosen = sets["base"].source_indices  # tuned images no longer have any
+        found = job_statistics(sets["enriched"], sets["start"], self.types, self.ctx, chosen)
         self.memory.label_statistics = [each.model_dump() for each in found]
         self.reporter(Progress(Phase.CONTROLS, 1, 1, "label statistics"))
         if self.spec.evaluation.gradient_alignment:

@@ -48,7 +48,8 @@ class Ingredients:
     Attributes:
         base_method: its name, for the titles.
         sets: finished sets: ``base``; ``tuned`` images if labels were learned together with them;
-            ``enriched`` as shipped and ``assigned`` if there are labels; those of controls.
+            ``enriched`` as shipped, ``start`` with the labels before learning and ``assigned``
+            to the base images if there are labels; those of controls.
         learned: whether the shipped labels differ from the assigned ones.
         types: the privileged types, which label random images too.
         controls: the controls that apply.
@@ -134,10 +135,10 @@ def _permuted(given: Ingredients) -> ArmPlan:
 
 
 def _noise(given: Ingredients) -> ArmPlan:
-    shipped, assigned, ctx = given.sets["enriched"], given.sets["assigned"], given.ctx
+    shipped, start, ctx = given.sets["enriched"], given.sets["start"], given.ctx
 
     def training_set(repeat: int) -> CondensedSet:
-        return moved_at_random(shipped, assigned, ctx.streams.generator("noise_arm", repeat))
+        return moved_at_random(shipped, start, ctx.streams.generator("noise_arm", repeat))
 
     return ArmPlan(
         "noise",

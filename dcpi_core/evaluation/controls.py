@@ -44,7 +44,7 @@ def plan_controls(spec: JobSpec, sets: Mapping[str, CondensedSet], label_steps: 
 
     Args:
         spec: the job.
-        sets: its finished sets: ``base``, and ``enriched`` and ``assigned`` if it has labels.
+        sets: its finished sets: ``base``, and ``enriched`` and ``start`` if it has labels.
         label_steps: steps by which the labels were learned; 0 if they were assigned.
     """
     missing = {name: _why_not(name, spec, sets, label_steps) for name in spec.evaluation.controls}
@@ -78,7 +78,7 @@ def _why_not(
         reasons["equal_steps"] = reasons["noise"] = "the labels were assigned, not learned"
     elif not iterates(spec.base_method):
         reasons["equal_steps"] = f"{spec.base_method.name} has no steps to go on with"
-    if label_steps and not any(_moves(shipped, sets["assigned"])):
+    if label_steps and not any(_moves(shipped, sets["start"])):
         reasons["noise"] = (
             "learning did not move the labels, or only such as stand in for the classes themselves"
         )
@@ -165,19 +165,20 @@ def permuted(condensed: CondensedSet, images_per_class: int) -> CondensedSet:
 
 
 def moved_at_random(
-    shipped: CondensedSet, assigned: CondensedSet, generator: torch.Generator
+    shipped: CondensedSet, start: CondensedSet, generator: torch.Generator
 ) -> CondensedSet:
-    """The shipped images with assigned labels, moved as far as learning moved them.
+    """The shipped images with labels as before learning, moved as far as learning moved them.
 
-    The Gaussian noise of each type has exactly the root mean square of its learned drift.
+    The Gaussian noise of each type has exactly the root mean square of its learned drift. Labels
+    that were not learned are those shipped, in ``start`` too.
     """
     labels = []
-    for start, move in zip(assigned.privileged, _moves(shipped, assigned), strict=True):
+    for own, move in zip(start.privileged, _moves(shipped, start), strict=True):
         if move:
-            values = label_values(start)
+            values = label_values(own)
             noise = torch.randn(values.shape, generator=generator)
-            start = replace(start, values=values + noise * (move / _rms(noise)))  # type: ignore[type-var]
-        labels.append(start)
+            own = replace(own, values=values + noise * (move / _rms(noise)))  # type: ignore[type-var]
+        labels.append(own)
     return shipped.with_privileged(*labels)
 
 
@@ -187,14 +188,14 @@ def label_values(labels: PrivilegedLabels) -> Tensor:
     return next(iter(labels.stored()[0].values())) if values is None else values
 
 
-def _moves(shipped: CondensedSet, assigned: CondensedSet) -> list[float]:
+def _moves(shipped: CondensedSet, start: CondensedSet) -> list[float]:
     """Root mean square by which learning moved the labels of each type.
 
     Zero for labels in the place of the classes: noise would make no probabilities of them.
     """
     return [
-        0.0 if end.replaces_hard_labels else _rms(label_values(end) - label_values(start))
-        for end, start in zip(shipped.privileged, assigned.privileged, strict=True)
+        0.0 if end.replaces_hard_labels else _rms(label_values(end) - label_values(before))
+        for end, before in zip(shipped.privileged, start.privileged, strict=True)
     ]
 
 

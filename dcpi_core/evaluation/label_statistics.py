@@ -164,32 +164,41 @@ def drift(values: Tensor, start: Tensor) -> float | None:
 
 def job_statistics(
     shipped: CondensedSet,
-    assigned: CondensedSet | None,
+    start: CondensedSet,
     types: list[AnyPrivilegedType],
     ctx: Context,
+    chosen: Tensor | None = None,
 ) -> list[LabelStatistics]:
-    """Statistics of every type's labels, as shipped and, if they were learned, as assigned."""
+    """Statistics of every type's labels, as shipped and, if they were learned, as assigned.
+
+    Args:
+        shipped: the set with its labels.
+        start: the same images with the labels that learning started from.
+        chosen: positions in the training split of the images that the set was begun from.
+    """
     found: list[LabelStatistics] = []
     classes = shipped.as_seen().labels
     for position, kind in enumerate(types):
-        reference = _reference(kind, shipped, ctx)
+        reference = _reference(kind, shipped, ctx, chosen)
         labels = shipped.privileged[position]
-        values, start = label_values(labels), None
-        if assigned is not None:
-            start = label_values(assigned.privileged[position])
-            own = describe_labels(labels.kind, "assigned", start, classes, None, reference)
+        values, before = label_values(labels), None
+        if kind.total_steps(ctx):
+            before = label_values(start.privileged[position])
+            own = describe_labels(labels.kind, "assigned", before, classes, None, reference)
             found.append(own)
-        found.append(describe_labels(labels.kind, "shipped", values, classes, start, reference))
+        found.append(describe_labels(labels.kind, "shipped", values, classes, before, reference))
     return found
 
 
-def _reference(kind: AnyPrivilegedType, shipped: CondensedSet, ctx: Context) -> Reference | None:
+def _reference(
+    kind: AnyPrivilegedType, shipped: CondensedSet, ctx: Context, chosen: Tensor | None
+) -> Reference | None:
     """None where labels come from no teacher, or where a class has too few further images."""
     if not kind.teachers(ctx):
         return None
     num_classes, per_class = ctx.facts.num_classes, ctx.images_per_class * shipped.tiles
     repeats = max(1, REFERENCE_IMAGES // per_class)
-    drawn = [_held_out(label, shipped, ctx) for label in range(num_classes)]
+    drawn = [_held_out(label, chosen, ctx) for label in range(num_classes)]
     if min(map(len, drawn)) <= repeats * per_class:
         return None
     most = max(1, PROBED_IMAGES // num_classes)
@@ -208,11 +217,11 @@ def _reference(kind: AnyPrivilegedType, shipped: CondensedSet, ctx: Context) -> 
     )
 
 
-def _held_out(label: int, shipped: CondensedSet, ctx: Context) -> Tensor:
-    """Training images of a class that are not in the condensed set, in random order."""
+def _held_out(label: int, chosen: Tensor | None, ctx: Context) -> Tensor:
+    """Training images of a class that the condensed set was not made of, in random order."""
     members = ctx.train.of_class(label)
-    if shipped.source_indices is not None:
-        members = members[~torch.isin(members, shipped.source_indices)]
+    if chosen is not None:
+        members = members[~torch.isin(members, chosen)]
     draw = ctx.streams.generator("label_reference", label)
     return members[torch.randperm(len(members), generator=draw)]
 

@@ -328,6 +328,30 @@ def test_tuned_images_are_shipped_and_measured_without_their_labels_too(tmp_path
     assert {("tuned", "base"), ("privileged", "tuned")} <= differences
 
 
+def test_beside_tuned_images_labels_drift_from_where_they_began(tmp_path):
+    """Which is not what the base images had: that would take the tuning for learning."""
+    quick = LEARNED | {"iterations": 1, "outer_loops": 1}
+    options = {
+        "feature": quick | {"schedule": "alternating", "tuned_image_learning_rate": 5.0},
+        "attention_channel": quick | {"label_learning_rate": 1e-6, "storage": "float32"},
+        "attention_spatial": TEACHER,
+    }
+    evaluation = {"repeats": 1, "epochs": 1, "controls": ["noise"]}
+    here, spec = place(tmp_path), job(tuple(options), "random", pi=options, evaluation=evaluation)
+    report = bundle.load(pipeline.run(spec, here, device="cpu")).report
+    told = {(found.kind, found.stage): found.drift for found in report.label_statistics}
+    assert told["feature", "shipped"] > 0
+    assert 0 <= told["attention_channel", "shipped"] < 1e-4
+    assert told["attention_spatial", "shipped"] is None
+    assert ("attention_spatial", "assigned") not in told
+    own = {
+        name: tensors["attention_spatial.values"] for name, tensors in sets_of(here).items()
+        if "attention_spatial.values" in tensors
+    }  # fmt: skip
+    assert torch.equal(own["start"], own["enriched"])  # what the noise control leaves as it is
+    assert not torch.equal(own["start"], own["assigned"])
+
+
 def test_without_privileged_labels_there_are_two_arms(tmp_path):
     spec = job(pi_type="none", method="random")
     loaded = bundle.load(pipeline.run(spec, place(tmp_path), device="cpu"))

@@ -128,8 +128,8 @@ class TestEqualBytes:
 class TestWhichApply:
     def plan(self, end, start=None, steps=0, soft=False, **options):
         more = (SoftLabels(torch.eye(3)[LABELS]),) if soft else ()
-        shipped, assigned = labelled(end, *more), labelled(end if start is None else start, *more)
-        sets = {"base": shipped.with_privileged(), "enriched": shipped, "assigned": assigned}
+        shipped, before = labelled(end, *more), labelled(end if start is None else start, *more)
+        sets = {"base": shipped.with_privileged(), "enriched": shipped, "start": before}
         return plan_controls(spec(**options), sets, steps)
 
     def test_all_of_them_where_labels_are_learned_on_synthetic_images(self):
@@ -163,7 +163,7 @@ class TestWhichApply:
     def test_soft_labels_alone_cannot_be_permuted(self):
         images = torch.zeros(6, 3, 8, 8)
         shipped = CondensedSet(images, LABELS, (SoftLabels(torch.eye(3)[LABELS]),))
-        sets = {"base": shipped.with_privileged(), "enriched": shipped, "assigned": shipped}
+        sets = {"base": shipped.with_privileged(), "enriched": shipped, "start": shipped}
         plan = plan_controls(spec(), sets, 0)
         assert plan.names == ("random_privileged",)
         assert any("stand in for the classes" in note for note in plan.notes)
@@ -171,7 +171,7 @@ class TestWhichApply:
     def test_learned_probabilities_are_not_moved_at_random(self):
         images, ways = torch.zeros(6, 3, 8, 8), (torch.eye(3)[LABELS], torch.full((6, 3), 1 / 3))
         start, end = (CondensedSet(images, LABELS, (SoftLabels(own),)) for own in ways)
-        plan = plan_controls(spec(), {"base": start, "enriched": end, "assigned": start}, 5)
+        plan = plan_controls(spec(), {"base": start, "enriched": end, "start": start}, 5)
         assert "noise" not in plan.names
         assert any("stand in for the classes" in note for note in plan.notes)
 
@@ -206,6 +206,7 @@ class TestArms:
         assigned = with_assigned_labels(base, kinds, ctx)
         moved = replace(assigned.privileged[0], values=assigned.privileged[0].values + 1)
         sets = {"base": base, "assigned": assigned, "enriched": assigned.with_privileged(moved)}
+        sets["start"] = assigned
         job = spec((*ALL, *ANY_SET))
         plan = plan_controls(job, sets, label_steps=4)
         many = CondensedSet(torch.zeros(9, 3, 8, 8), LABELS.repeat(2)[:9])
