@@ -33,7 +33,7 @@ def store(values: Tensor, storage: Storage) -> dict[str, Tensor]:
         values: (n, ...), float32.
 
     Raises:
-        InvalidInput: a value is too large for float16.
+        InvalidInput: a value is too large for float16, or an image's range for its step in int8.
     """
     if storage == "float32":
         return {"values": values}
@@ -45,6 +45,11 @@ def store(values: Tensor, storage: Storage) -> dict[str, Tensor]:
     flat = values.flatten(1)
     low = flat.amin(1)
     scale = ((flat.amax(1) - low) / LEVELS).clamp(min=SMALLEST_SCALE).half()
+    if not bool(torch.isfinite(scale).all()):
+        raise InvalidInput(
+            f"label values of an image span more than {LEVELS} times 65504, the most for int8; "
+            "use float32"
+        )
     codes = (flat - low.unsqueeze(1)).div(scale.float().unsqueeze(1)).round().clamp(0, LEVELS)
     return {"values": (codes - 128).to(torch.int8).view_as(values), "scale": scale, "low": low}
 

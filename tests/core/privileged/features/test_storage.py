@@ -37,6 +37,14 @@ def test_bytes_and_dtypes():
     assert store(torch.rand(3, 4, 2, 2), "float16")["values"].nbytes == 96
 
 
+def test_a_range_too_wide_for_int8_is_refused():
+    """The step between levels would be infinite, and every value read back not a number."""
+    wide = torch.tensor([0.0, 1.66e7]).view(1, 2, 1, 1)
+    assert bool(torch.isfinite(as_stored(wide, "int8")).all())
+    with pytest.raises(InvalidInput, match="use float32"):
+        store(1.1 * wide, "int8")
+
+
 def test_values_too_large_for_float16_are_refused():
     with pytest.raises(InvalidInput, match="65504"):
         store(torch.full((1, 1, 1, 1), 7e4), "float16")
