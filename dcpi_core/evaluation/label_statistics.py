@@ -16,7 +16,7 @@ from torch import Tensor
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.context import Context
 from dcpi_core.evaluation.controls import label_values, with_assigned_labels
-from dcpi_core.privileged.base import AnyPrivilegedType
+from dcpi_core.privileged.base import AnyPrivilegedType, drift
 from dcpi_core.spec.report import LabelStage, LabelStatistics, Verdict
 
 REFERENCE_IMAGES = 10
@@ -153,13 +153,6 @@ def within_class_distance(values: Tensor, labels: Tensor) -> float | None:
     norm = float(flat.norm(dim=1).mean())
     distances = torch.cat([torch.pdist(flat[labels == label]) for label in labels.unique()])
     return float(distances.mean()) / norm if len(distances) and norm else None
-
-
-def drift(values: Tensor, start: Tensor) -> float | None:
-    """rms(f* - f*_0) / rms(f*_0): how far learning moved the labels. None if they began at 0."""
-    size = float(_flat(start).square().mean().sqrt())
-    moved = float((_flat(values) - _flat(start)).square().mean().sqrt())
-    return moved / size if size else None
 
 
 def job_statistics(

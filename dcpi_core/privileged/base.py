@@ -96,3 +96,10 @@ class Enrichment:
 
 
 AnyPrivilegedType = PrivilegedType[Any]
+
+
+def drift(values: Tensor, start: Tensor) -> float | None:
+    """rms(f* - f*_0) / rms(f*_0): how far learning moved the labels. None if they began at 0."""
+    size = float(start.double().square().mean().sqrt())
+    moved = float((values.double() - start.double()).square().mean().sqrt())
+    return moved / size if size else None

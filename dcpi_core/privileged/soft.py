@@ -15,14 +15,15 @@ from torch.nn import functional as F
 from dcpi_core.condensed import CondensedSet, PrivilegedLabels, StudentOutput
 from dcpi_core.context import Context, Metrics
 from dcpi_core.ops.losses import soft_cross_entropy
-from dcpi_core.privileged.base import Enrichment, TeacherOptions
+from dcpi_core.privileged.base import Enrichment, TeacherOptions, drift
 from dcpi_core.real_training import TrainingPlan
 from dcpi_core.registry import PRIVILEGED_TYPES
 from dcpi_core.training import predict
 from dcpi_core.unrolling import Course, UnrolledOptions, nobody, update
 
 LEAST = 1e-3
-"""Probability that learning starts from where a teacher gives less: its logarithm is learned."""
+"""Of all classes together, the probability that learning starts from at least: logarithms are
+learned, and zero has none. Shared among the classes, it moves no label by more than itself."""
 
 
 class SoftOptions(TeacherOptions, UnrolledOptions):
@@ -89,6 +90,11 @@ class SoftState:
     agreement: float
 
 
+def logarithms(probabilities: Tensor) -> Tensor:
+    """What learning starts from: (n, K), finite, whose softmax is ``probabilities`` (n, K)."""
+    return probabilities.clamp_min(LEAST / probabilities.shape[1]).log()
+
+
 @PRIVILEGED_TYPES.register(
     "soft",
     options=SoftOptions,
@@ -121,7 +127,7 @@ class Soft:
         own = torch.softmax(logits / self.options.temperature, dim=1)
         hard = F.one_hot(condensed.labels.cpu(), logits.shape[1]).to(own)
         probabilities = own.lerp(hard, self.options.hard_label_weight)
-        start = probabilities.clamp_min(LEAST).log()
+        start = logarithms(probabilities)
         learned = self.options.learning == "unrolled"
         return SoftState(
             probabilities=probabilities,
@@ -156,6 +162,5 @@ class Soft:
         return SoftLabels(probabilities, self.options.temperature, state.teacher)
 
     def _drift(self, state: SoftState) -> float:
-        """How far learning moved the probabilities, relative to their size."""
-        moved = (state.values.softmax(1) - state.probabilities).square().mean().sqrt()
-        return float(moved / state.probabilities.square().mean().sqrt())
+        """How far learning moved the probabilities, relative to their size, which is never zero."""
+        return drift(state.values.softmax(1), state.probabilities) or 0.0

@@ -31,7 +31,7 @@ from dcpi_core.matching import (
 )
 from dcpi_core.networks import Layer, Network
 from dcpi_core.ops.pooling import Form, Pooling, pool
-from dcpi_core.privileged.base import Enrichment, TeacherOptions
+from dcpi_core.privileged.base import Enrichment, TeacherOptions, drift
 from dcpi_core.privileged.features.distribution import class_means, pooled_features, with_means
 from dcpi_core.privileged.features.labels import FeatureLabels, LabelSettings, pooled_shape
 from dcpi_core.privileged.features.matching import (
@@ -206,19 +206,20 @@ class Feature:
         loss = self._update(state, network, number, ctx)
         if later < self.options.outer_loops - 1:
             streams = ctx.streams.child("label_inner", number)
-            labels = self._labels(state.values, state)
+            # Rounded to what will be stored only at the end: a step may be smaller than a level.
+            labels = self._combined(state.values, state)
             labelled = CondensedSet(state.images, condensed.labels, (labels,))
             train_between_updates(network, labelled, self.options, streams, ctx.runtime)
             state.network = network_state(network)
         else:
             state.network = {}
-        return {"loss": loss, "label_drift": _drift(state)}
+        return {"loss": loss} | self._drift(state)
 
     def assigned(self, state: FeatureState) -> FeatureLabels:
         return self._labels(state.start, state)
 
     def finish(self, state: FeatureState) -> Enrichment:
-        metrics = {"teacher_train_accuracy": state.teacher_accuracy, "label_drift": _drift(state)}
+        metrics = {"teacher_train_accuracy": state.teacher_accuracy} | self._drift(state)
         images = state.images if tunes_images(self.component) else None
         return Enrichment(self._labels(state.values, state), metrics, images)
 
@@ -250,7 +251,7 @@ class Feature:
             before += float((own - means).square().sum()) / len(state.values)
             moved.append(with_means(values, means))
         state.values = torch.stack(moved)
-        return {"loss": before, "label_drift": _drift(state)}
+        return {"loss": before} | self._drift(state)
 
     def _unroll(
         self, state: FeatureState, condensed: CondensedSet, number: int, ctx: Context
@@ -258,7 +259,7 @@ class Feature:
         course = Course.on(condensed, lambda values: self._combined(values, state), ctx)
         found = update(state.values, state.start, state.pupils, number, course, self.options, ctx)
         state.values, state.pupils = found.values, found.state
-        return {"loss": found.loss, "label_drift": _drift(state)}
+        return {"loss": found.loss} | self._drift(state)
 
     def _labels(self, values: Tensor, state: FeatureState) -> FeatureLabels:
         """Labels as students get them: N combined, pooled, and as they will be stored."""
@@ -285,6 +286,12 @@ class Feature:
             teacher=state.teacher,
         )
         return self.labels(found, settings)
+
+    def _drift(self, state: FeatureState) -> Metrics:
+        """How far learning moved the labels as students get them; nothing if they began at zero."""
+        ends = (self._combined(values, state).values for values in (state.values, state.start))
+        found = drift(*ends)
+        return {} if found is None else {"label_drift": found}
 
     def _update(self, state: FeatureState, network: Network, number: int, ctx: Context) -> float:
         """One step on the labels, and on the images where they are tuned."""
@@ -357,8 +364,3 @@ def _present(gradient: Tensor | None) -> Tensor:
     assert gradient is not None
     return gradient
 
-
-def _drift(state: FeatureState) -> float:
-    """How far learning moved the labels, relative to their size."""
-    moved = (state.values - state.start).square().mean().sqrt()
-    return float(moved / state.start.square().mean().sqrt())

@@ -11,12 +11,12 @@ from dcpi_core.evaluation.label_statistics import (
     Reference,
     centroid_transfer,
     describe_labels,
-    drift,
     effective_rank,
     fisher_ratio,
     job_statistics,
     within_class_distance,
 )
+from dcpi_core.privileged.base import drift
 from dcpi_core.privileged.features.feature import Feature, FeatureOptions
 from dcpi_core.privileged.soft import Soft, SoftOptions
 from tests.core.problems import blobs, context

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from dcpi_core.condensed import CondensedSet
-from dcpi_core.privileged.soft import Soft, SoftLabels, SoftOptions
+from dcpi_core.privileged.soft import Soft, SoftLabels, SoftOptions, logarithms
 from tests.core.problems import blobs, context
 
 OPTIONS = {"teacher_epochs": 2, "teacher_min_steps": 0}
@@ -52,6 +52,17 @@ def test_learned_through_training_they_stay_probabilities_and_students_lose_less
     assert bool((made.labels.probabilities > 0).all())
     assert made.metrics["label_drift"] == told[-1]["label_drift"] > 0.02
     assert torch.equal(kind.assigned(state).probabilities, before)
+
+
+@pytest.mark.parametrize("classes", [2, 10, 1000])
+def test_learning_starts_where_the_labels_are(classes):
+    """However many classes there are, and however sure the teacher is."""
+    certain = torch.eye(classes)[:2]
+    unsure = torch.full((2, classes), 1 / classes)
+    probabilities = torch.cat([certain, unsure, certain.lerp(unsure, 0.3)])
+    found = logarithms(probabilities)
+    assert bool(torch.isfinite(found).all())
+    torch.testing.assert_close(found.softmax(1), probabilities, rtol=0, atol=1.1e-3)
 
 
 def test_learning_may_start_where_the_teacher_is_certain(tmp_path):

@@ -9,6 +9,7 @@ from dcpi_core.condensed import CondensedSet
 from dcpi_core.methods.matching.base import GradientMatchingState
 from dcpi_core.methods.matching.dc import DC, DCOptions
 from dcpi_core.ops.distances import gradient_distance
+from dcpi_core.privileged.features import feature as subject
 from dcpi_core.privileged.features.attention import (
     AttentionOptions,
     ChannelAttention,
@@ -75,6 +76,37 @@ def test_the_task_term_inside_the_matched_gradient_is_equation_5_in_print():
     torch.testing.assert_close(found.value, distance.detach())
     torch.testing.assert_close(found.images, for_x)
     torch.testing.assert_close(found.labels, for_f)
+
+
+def test_the_drift_of_pooled_labels_is_that_of_what_is_stored(ctx, condensed):
+    """Of maps whose pixels move apart without their mean, nothing that is shipped has moved."""
+    kind = ChannelAttention(AttentionOptions(**SMALL))
+    state = kind.init(condensed, ctx)
+    apart = torch.tensor([1.0, -1.0]).expand(state.values.shape)
+    state.values = state.start + apart
+    assert kind.finish(state).metrics["label_drift"] == pytest.approx(0, abs=1e-6)
+    state.values = state.start * 1.5
+    assert kind.finish(state).metrics["label_drift"] == pytest.approx(0.5)
+
+
+def test_labels_that_began_at_zero_have_no_drift(ctx, condensed):
+    kind = feature()
+    state = kind.init(condensed, ctx)
+    state.start = torch.zeros_like(state.start)
+    assert "label_drift" not in kind.finish(state).metrics
+
+
+def test_labels_are_rounded_when_they_are_stored_and_not_before(ctx, condensed, monkeypatch):
+    seen = []
+
+    def note(network, labelled, *_):
+        seen.append(labelled.privileged[0].values)
+
+    monkeypatch.setattr(subject, "train_between_updates", note)
+    kind = feature(storage="int8")
+    state = learned(kind, condensed, ctx, steps=1)
+    assert torch.equal(seen[0], state.values[0])
+    assert not torch.equal(kind.finish(state).labels.values, state.values[0])
 
 
 def test_without_labels_images_are_tuned_as_dc_tunes_them(ctx, condensed, monkeypatch):
