@@ -36,7 +36,11 @@ class Measured(NamedTuple):
 
 
 class _Candidate(NamedTuple):
-    """A student and what it trains on; None: all images of the source, which are yet to be made."""
+    """A student, and its measurement if one is known.
+
+    ``condensed`` is what it is yet to train on. None: nothing, or all images of the source, which
+    are yet to be made.
+    """
 
     student: Student
     condensed: CondensedSet | None
@@ -87,7 +91,9 @@ class Classroom:
         condensed = None if arm.all_images else arm.training_set(student.repeat)
         device = self.runtime.device.type
         key = key_of(student.trial, condensed, self.source, device, self.test_every)
-        return _Candidate(student, condensed, key, self.known.find(key))
+        known = self.known.find(key)
+        # Known ones can be many, each with a set of its own: none of these is kept.
+        return _Candidate(student, condensed if known is None else None, key, known)
 
     def _measure(self, unit: tuple[_Candidate, CondensedSet]) -> Measurement:
         new, condensed = unit

@@ -66,6 +66,13 @@ def test_measurements_come_back_in_their_own_place(room, students, source):
     assert accuracies(found) == [each.accuracy for each in alone]
 
 
+def test_of_a_known_student_no_training_set_is_kept(room, students):
+    room.measure_first(students[:2])
+    group = room._first(students)
+    assert [each.known is not None for each in group] == [True, True, False, False]
+    assert [each.condensed is None for each in group] == [True, True, False, False]
+
+
 def test_all_images_are_made_once_for_all_who_train_on_them_and_not_for_others(room):
     made, many = [], CondensedSet(torch.zeros(40, 3, 8, 8), torch.arange(40) % 3)
 
