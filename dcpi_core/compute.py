@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -31,6 +31,8 @@ CPU_MICRO_BATCH = 32
 GPU_BATCH = 256
 """Images per pass on a GPU from which a job that ran out of memory is made smaller; as a rule there
 is no limit, and this is the batch of most protocols."""
+WHOLE_SET_BATCH = 1024
+"""Images per pass where a whole set is passed at once, which may be of any size."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,11 @@ class Runtime:
     def side_by_side(self) -> int:
         """How many independent pieces of work ``map`` does at the same time."""
         return self.threads if self.device.type == "cpu" else 1
+
+    @property
+    def for_whole_sets(self) -> "Runtime":
+        """The same, with a limit to the images per pass where there is none."""
+        return self if self.micro_batch else replace(self, micro_batch=WHOLE_SET_BATCH)
 
     def chunks(self, count: int) -> Iterator[slice]:
         """Slices of at most ``micro_batch`` that cover ``range(count)``.

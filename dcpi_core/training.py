@@ -239,7 +239,8 @@ def predict(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Features and logits of each batch of normalised images, network in evaluation mode.
 
-    Large batches are passed in pieces, side by side, and come out in these pieces, in order.
+    Large batches are passed in pieces, side by side, and come out in these pieces, in order. Where
+    nothing is side by side, a piece is computed when it is asked for.
     """
     network.eval()
 
@@ -249,13 +250,17 @@ def predict(
         return output.features, output.logits
 
     for images in batches:
-        yield from runtime.map(of_piece, [images[piece] for piece in runtime.chunks(len(images))])
+        pieces = [images[piece] for piece in runtime.chunks(len(images))]
+        alone = runtime.side_by_side == 1
+        yield from map(of_piece, pieces) if alone else runtime.map(of_piece, pieces)
 
 
 def logits_on(network: Network, split: Split, facts: DatasetFacts, runtime: Runtime) -> Tensor:
     """Logits (n, K) of a trained network on these images, on the CPU; moves it to the device."""
     network.to(runtime.device)
-    batches = (normalise(images, facts) for images in split.images.split(TEST_BATCH))
+    parts = split.images.split(TEST_BATCH)
+    # Sent as bytes: a quarter of what the normalised images would be.
+    batches = (normalise(images.to(runtime.device), facts) for images in parts)
     return torch.cat([logits.cpu() for _, logits in predict(network, batches, runtime)])
 
 

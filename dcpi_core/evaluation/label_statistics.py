@@ -25,6 +25,10 @@ REFERENCE_IMAGES = 10
 PROBED_IMAGES = 2000
 """Real images, in all classes together, whose class the labels are to tell."""
 
+PROBED_VALUES = 2**26
+"""What the labels of these may be made of, half a gigabyte in double precision; of large labels
+fewer are probed, at least one in each class."""
+
 TRANSFER_MARGIN = 0.05
 RANK_RATIO = 0.75
 
@@ -172,8 +176,8 @@ def job_statistics(
     found: list[LabelStatistics] = []
     classes = shipped.as_seen().labels
     for position, kind in enumerate(types):
-        reference = _reference(kind, shipped, ctx, chosen)
         labels = shipped.privileged[position]
+        reference = _reference(kind, shipped, ctx, chosen, _probed(label_values(labels), ctx))
         values, before = label_values(labels), None
         if kind.total_steps(ctx):
             before = label_values(start.privileged[position])
@@ -183,8 +187,18 @@ def job_statistics(
     return found
 
 
+def _probed(values: Tensor, ctx: Context) -> int:
+    """How many real images of each class to probe with labels like these (n, ...)."""
+    fitting = min(PROBED_IMAGES, PROBED_VALUES // values[0].numel())
+    return max(1, fitting // ctx.facts.num_classes)
+
+
 def _reference(
-    kind: AnyPrivilegedType, shipped: CondensedSet, ctx: Context, chosen: Tensor | None
+    kind: AnyPrivilegedType,
+    shipped: CondensedSet,
+    ctx: Context,
+    chosen: Tensor | None,
+    most: int,
 ) -> Reference | None:
     """None where labels come from no teacher, or where a class has too few further images."""
     if not kind.teachers(ctx):
@@ -194,7 +208,6 @@ def _reference(
     drawn = [_held_out(label, chosen, ctx) for label in range(num_classes)]
     if min(map(len, drawn)) <= repeats * per_class:
         return None
-    most = max(1, PROBED_IMAGES // num_classes)
     parts = [
         torch.cat([own[number * per_class :][:per_class] for own in drawn])
         for number in range(repeats)
@@ -220,7 +233,8 @@ def _held_out(label: int, chosen: Tensor | None, ctx: Context) -> Tensor:
 
 
 def _teacher_says(kind: AnyPrivilegedType, index: Tensor, ctx: Context) -> Tensor:
-    real = CondensedSet(ctx.normalised(index).cpu(), ctx.train.labels[index])
+    images = torch.cat([part.cpu() for part in ctx.batches(index)])
+    real = CondensedSet(images, ctx.train.labels[index])
     return label_values(with_assigned_labels(real, [kind], ctx).privileged[0])
 
 

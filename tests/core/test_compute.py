@@ -37,6 +37,13 @@ def test_without_a_limit_there_is_one_piece():
     assert [list(runtime.chunks(count)) for count in (0, 7)] == [[], [slice(0, 7)]]
 
 
+def test_a_whole_set_has_a_limit_everywhere():
+    unlimited, limited = Runtime(torch.device("cpu"), 1, None), Runtime(torch.device("cpu"), 1, 32)
+    sizes = [piece.stop - piece.start for piece in unlimited.for_whole_sets.chunks(2100)]
+    assert sizes == [700, 700, 700]
+    assert limited.for_whole_sets == limited
+
+
 def test_map_keeps_order_and_runs_side_by_side(runtime):
     both_here = threading.Barrier(2, timeout=10)
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from dcpi_core import training
 from dcpi_core.compute import Runtime
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.networks import build
@@ -170,6 +171,30 @@ class TestPredict:
             torch.testing.assert_close(logits, student.classify(expected))
             assert not features.requires_grad
             assert not logits.requires_grad
+
+    def test_alone_a_piece_is_computed_when_it_is_asked_for(self, condensed):
+        """So that the outputs of a large set need not all be in a GPU's memory at once."""
+        passed, student = [], network("MLP")
+        student.blocks[0].register_forward_pre_hook(lambda *_: passed.append(None))
+        next(predict(student, iter([condensed.images]), PIECES))
+        assert len(passed) == 1
+
+    def test_test_images_travel_as_bytes(self, monkeypatch):
+        source, seen = blobs(), []
+
+        def noted(images, facts):
+            seen.append(images.device.type)
+            return torch.zeros(images.shape)
+
+        def nothing(network, batches, runtime):
+            return [(None, torch.zeros(len(batch), 3)) for batch in batches]
+
+        monkeypatch.setattr(training, "normalise", noted)
+        monkeypatch.setattr(training, "predict", nothing)
+        elsewhere = Runtime(torch.device("meta"), 1, None)
+        found = training.logits_on(network(), source.test, source.facts, elsewhere)
+        assert found.shape == (60, 3)
+        assert set(seen) == {"meta"}
 
     def test_pieces_are_computed_side_by_side(self, condensed):
         both_here = threading.Barrier(2, timeout=10)

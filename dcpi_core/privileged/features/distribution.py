@@ -27,14 +27,19 @@ from dcpi_core.ops.pooling import Form, Pooling, pool
 def pooled_features(
     network: Network, images: Tensor, layer: Layer, form: Form, pooling: Pooling, ctx: Context
 ) -> Tensor:
-    """What labels of the images would be if this network assigned them, (n, F, h, w) or pooled."""
+    """What labels of the images would be if this network assigned them.
+
+    Returns:
+        (n, F, h, w) or pooled, on the CPU: there may be any number of images.
+    """
     number = network.layer_number(layer)
 
     def of_piece(piece: slice) -> Tensor:
         seen = images[piece].to(ctx.runtime.device)
-        return pool(network.features(seen, number), form, pooling)
+        return pool(network.features(seen, number), form, pooling).cpu()
 
-    return torch.cat([of_piece(piece) for piece in ctx.runtime.chunks(len(images))])
+    pieces = ctx.runtime.for_whole_sets.chunks(len(images))
+    return torch.cat([of_piece(piece) for piece in pieces])
 
 
 def class_means(
@@ -48,7 +53,7 @@ def class_means(
             pooled_features(network, batch, layer, form, pooling, ctx).double().sum(0)
             for batch in ctx.batches(members)
         ]
-        return (torch.stack(sums).sum(0) / len(members)).float().cpu()
+        return (torch.stack(sums).sum(0) / len(members)).float()
 
     return torch.stack(ctx.runtime.map(of_class, range(ctx.facts.num_classes)))
 

@@ -238,7 +238,7 @@ class Feature:
 
     def _values(self, network: Network, images: Tensor, ctx: Context) -> Tensor:
         view = (self.options.layer, self.learned_form, self.pooling)
-        return pooled_features(network, images, *view, ctx).cpu().contiguous()
+        return pooled_features(network, images, *view, ctx).contiguous()
 
     def _match_means(self, state: FeatureState, ctx: Context) -> Metrics:
         """Give each of the N labels its own teacher's class means."""

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from dcpi_core.evaluation import label_statistics as subject
 from dcpi_core.evaluation.controls import random_images, with_assigned_labels
 from dcpi_core.evaluation.label_statistics import (
     RANK_RATIO,
@@ -193,6 +194,12 @@ class TestJobStatistics:
         options = FeatureOptions(label_init="noise", learning=learning, teacher_min_steps=1)
         (found, *_) = self.statistics(tmp_path, [Feature(options)])
         assert (found.transfer, found.verdict) == (None, None)
+
+    def test_of_large_labels_fewer_images_are_probed(self, tmp_path, monkeypatch):
+        ctx = context(blobs(), tmp_path)
+        assert subject._probed(torch.zeros(1, 128, 4, 4), ctx) == subject.PROBED_IMAGES // 3
+        assert subject._probed(torch.zeros(1, 2**17), ctx) == 2**9 // 3
+        assert subject._probed(torch.zeros(1, 2**25), ctx) == 1
 
     def test_nor_where_too_few_images_are_left(self, tmp_path):
         kind = Soft(SoftOptions(teacher_min_steps=1))

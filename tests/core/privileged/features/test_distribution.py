@@ -1,12 +1,15 @@
 """Labels learned by matching class means: against autograd, and what the solution promises."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from dcpi_core import compute
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.ops.pooling import pool
 from dcpi_core.privileged.features.attention import AttentionOptions, ChannelAttention
-from dcpi_core.privileged.features.distribution import class_means, with_means
+from dcpi_core.privileged.features.distribution import class_means, pooled_features, with_means
 from dcpi_core.privileged.features.feature import Feature, FeatureOptions
 
 SMALL = {"teacher_epochs": 2, "teacher_min_steps": 0, "learning": "distribution_matching"}
@@ -52,6 +55,21 @@ def test_no_other_labels_with_these_means_are_nearer():
     sideways = (other - other.mean(1, keepdim=True)).view(12, 5)
     assert abs(float(((found - start) * sideways).sum())) < 1e-12
     torch.testing.assert_close(found.view(3, 4, 5).mean(1), means)
+
+
+def test_a_set_of_any_size_is_passed_in_pieces(ctx, condensed, monkeypatch):
+    """Where there is no limit to a batch there is one to a set; the values are the same."""
+    view = ("final", "map", "average")
+    network = ctx.fresh_network("any").eval()
+    whole = pooled_features(network, condensed.images, *view, ctx)
+    passed = []
+    network.blocks[0].register_forward_pre_hook(lambda _, given: passed.append(len(given[0])))
+    unlimited = replace(ctx, runtime=replace(ctx.runtime, micro_batch=None))
+    monkeypatch.setattr(compute, "WHOLE_SET_BATCH", 4)
+    torch.testing.assert_close(
+        pooled_features(network, condensed.images, *view, unlimited), whole
+    )
+    assert passed == [3, 3]
 
 
 def test_labels_get_the_means_of_the_real_classes(ctx, condensed):
