@@ -1,8 +1,11 @@
 """Layers by the names that options use."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 Norm = Literal["instance", "batch", "layer", "group", "none"]
 Activation = Literal["relu", "leaky_relu", "sigmoid", "swish"]
@@ -47,3 +50,17 @@ def pooling_layers(kind: Pooling) -> list[nn.Module]:
     if kind == "max":
         return [nn.MaxPool2d(2)]
     return []
+
+
+@contextmanager
+def without_remembering(network: nn.Module) -> Iterator[None]:
+    """Batch norm in training goes by its batch as ever, but leaves its running statistics alone."""
+    layers = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    noting = [layer for layer in layers if layer.training and layer.track_running_stats]
+    for layer in noting:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in noting:
+            layer.track_running_stats = True

@@ -14,14 +14,16 @@ from dcpi_core.networks.base import FeatureShape
 class Alignment(nn.Module):
     """Brings features (n, S, h, w) and labels (n, L, h', w') to one shape.
 
-    The larger map is averaged down to the smaller one; a 1 x 1 convolution maps the channels.
+    The larger map is averaged down to the smaller one; a 1 x 1 convolution maps the channels. As
+    many channels do not make them the same ones; only spatial attention, which has one, needs no
+    convolution.
     """
 
     def __init__(self, student: FeatureShape, label: FeatureShape) -> None:
         super().__init__()
         self.size = (min(student[1], label[1]), min(student[2], label[2]))
-        same = student[0] == label[0]
-        self.channels = nn.Identity() if same else nn.Conv2d(student[0], label[0], 1)
+        spatial = student[0] == label[0] == 1
+        self.channels = nn.Identity() if spatial else nn.Conv2d(student[0], label[0], 1)
 
     def forward(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Features in label space and labels, of the same shape."""

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from dcpi_core.condensed import PrivilegedLabels, StudentOutput
 from dcpi_core.networks import Layer, Network
+from dcpi_core.networks.layers import without_remembering
 from dcpi_core.ops.losses import channel_cross_entropy, contrast, feature_error
 from dcpi_core.ops.pooling import Form, Pooling, pool
 from dcpi_core.privileged.features.alignment import Alignment
@@ -80,7 +81,9 @@ class FeatureLabels(PrivilegedLabels):
             )
         total = settings.regression_weight * feature_error(found, target)
         if settings.task_weight and self._readable(output.network):
-            logits = output.network.classify(self.values, settings.layer)
+            # Running statistics are for images, which are all that a test will show.
+            with without_remembering(output.network):
+                logits = output.network.classify(self.values, settings.layer)
             total = total + settings.task_weight * F.cross_entropy(logits, labels)
         if settings.contrast_weight:
             total = total + settings.contrast_weight * contrast(found, target, labels)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from dcpi_core.compute import Runtime
@@ -133,6 +134,32 @@ def test_alignment_is_trained_along_with_the_student(images, targets):
         errors.append(float(batch.loss))
     assert errors[-1] < 0.8 * errors[0]
     assert not torch.equal(before[0], next(iter(aligned.parameters())))
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "layers"),
+    [(FeatureLabels, (16, 8, 8), 1), (SpatialAttentionLabels, (1, 8, 8), 0)],
+)
+def test_as_many_channels_of_another_network_are_not_the_same_ones(images, kind, shape, layers):
+    network = student(width=16)
+    aligned = random_labels(kind, shape).for_student(network, Streams(0))
+    assert len(aligned.parameters()) == 2 * layers  # weight and bias
+    assert torch.isfinite(aligned.loss(output_of(network, images), torch.zeros(6).long()))
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_a_students_running_statistics_are_of_images_alone(images, targets, mode):
+    """Labels of an earlier block pass batch norm, too, and a test shows images only."""
+    labels = random_labels(FeatureLabels, (16, 16, 16), layer="first", task_weight=1.0)
+    found = []
+    for privileged in ([], [labels]):
+        network = student("ConvNetD3BN").train(mode)
+        objective(network, images, targets, privileged)
+        found.append({name: value.clone() for name, value in network.named_buffers()})
+        norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+        assert all(norm.track_running_stats for norm in norms)
+    assert found[0].keys() == found[1].keys() != set()
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 
 def test_one_of_several_labels_is_drawn_for_each_image():
