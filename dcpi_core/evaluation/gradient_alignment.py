@@ -5,7 +5,8 @@ without them, is compared with the gradient of the cross entropy on real images 
 weights. The figure does not say which student it follows, so both are: one that learns from the
 labels, and one that does not.
 
-Only the extractor's gradients are compared: the regression gives the classifier none.
+Only the extractor's gradients are compared: the regression gives the classifier none. Batch norm
+goes by its running statistics in a look, and does not change them: the student is only watched.
 """
 
 from collections.abc import Callable
@@ -19,14 +20,14 @@ from dcpi_core.condensed import CondensedSet
 from dcpi_core.context import Context
 from dcpi_core.networks import Network
 from dcpi_core.rng import Streams
+from dcpi_core.spec.controls import (
+    ALIGNMENT_EPOCHS,
+    ALIGNMENT_IMAGES,
+    ALIGNMENT_STEPS,
+    ALIGNMENT_STUDENTS,
+)
 from dcpi_core.spec.report import GradientAlignment
 from dcpi_core.training import Recipe, fit, gradients
-
-STUDENTS = 2
-EPOCHS = 100
-STEPS = (0, 1, 3, 10, 30, 100, 300, 1000)
-"""When a student is looked at."""
-REAL_IMAGES = 1024
 
 
 def gradient_alignment(
@@ -39,14 +40,14 @@ def gradient_alignment(
 
     Args:
         shipped: with privileged labels.
-        recipe: of the job's students; at most ``EPOCHS`` epochs of it are trained.
+        recipe: of the job's students; at most ``ALIGNMENT_EPOCHS`` epochs of it are trained.
         after_step: called after each optimiser step; may raise to stop.
     """
-    recipe = replace(recipe, epochs=min(recipe.epochs, EPOCHS))
+    recipe = replace(recipe, epochs=min(recipe.epochs, ALIGNMENT_EPOCHS))
     found: list[GradientAlignment] = []
     for follows, trained_on in (("base", shipped.with_privileged()), ("privileged", shipped)):
         students = []
-        for number in range(STUDENTS):
+        for number in range(ALIGNMENT_STUDENTS):
             watcher = _Watcher(shipped, ctx, number)
             watcher.follow(trained_on, recipe, after_step)
             students.append(watcher.cosines)
@@ -54,7 +55,7 @@ def gradient_alignment(
         found.append(
             GradientAlignment(
                 follows=follows,
-                students=STUDENTS,
+                students=ALIGNMENT_STUDENTS,
                 steps=tuple(watcher.steps),
                 base=tuple(means[:, 0].tolist()),
                 privileged=tuple(means[:, 1].tolist()),
@@ -86,7 +87,7 @@ class _Watcher:
         def on_step(step: int, total: int) -> None:
             if after_step is not None:
                 after_step(step, total)
-            if step in STEPS:
+            if step in ALIGNMENT_STEPS:
                 self._look(step)
 
         self._look(0)
@@ -94,8 +95,11 @@ class _Watcher:
         fit(self.network, trained_on, recipe, streams=streams, runtime=runtime, on_step=on_step)
 
     def _look(self, step: int) -> None:
+        training = self.network.training
+        self.network.eval()
         wanted = self._gradient(self.real)
         base, privileged = (self._gradient(own) for own in self.sets)
+        self.network.train(training)
         self.steps.append(step)
         self.cosines.append((_cosine(base, wanted), _cosine(privileged, wanted)))
 
@@ -108,7 +112,8 @@ class _Watcher:
             for own in condensed.privileged
         ]
         images, classes = condensed.images.to(device), condensed.labels.to(device)
-        found, _ = gradients(self.network, images, classes, self.ctx.runtime, labels)
+        runtime = self.ctx.runtime.for_whole_sets
+        found, _ = gradients(self.network, images, classes, runtime, labels)
         count = len(list(self.network.blocks.parameters()))
         return torch.cat([own.flatten() for own in found[:count]]).double()
 
@@ -116,7 +121,7 @@ class _Watcher:
 def _real_set(ctx: Context, number: int) -> CondensedSet:
     """Real images with hard labels, balanced."""
     num_classes = ctx.facts.num_classes
-    per_class = -(-REAL_IMAGES // num_classes)
+    per_class = -(-ALIGNMENT_IMAGES // num_classes)
     batches = [ctx.real_batch(label, per_class, number) for label in range(num_classes)]
     labels = torch.arange(num_classes).repeat_interleave(torch.tensor([len(b) for b in batches]))
     return CondensedSet(torch.cat(batches), labels)

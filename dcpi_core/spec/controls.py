@@ -13,6 +13,18 @@ does not depend on the number of threads."""
 TRAINED_NETWORKS = 4
 """How many other teachers labels are matched at, in turn."""
 
+ALIGNMENT_STUDENTS = 2
+"""Students that gradient alignment follows on the shipped set, and as many on the bare images."""
+
+ALIGNMENT_EPOCHS = 100
+"""Of their training, at most."""
+
+ALIGNMENT_STEPS = (0, 1, 3, 10, 30, 100, 300, 1000)
+"""When a student is looked at."""
+
+ALIGNMENT_IMAGES = 1024
+"""Real images whose gradient the others are compared with."""
+
 APPLY_TO_ANY_SET: frozenset[Control] = frozenset({"full", "other_view", "random_other_view"})
 """Controls that ask nothing about labels, so that a set without any can have them."""
 

@@ -16,6 +16,10 @@ from pydantic import Field, WithJsonSchema
 from dcpi_core.spec.base import Record
 from dcpi_core.spec.catalog import Catalog, load_catalog
 from dcpi_core.spec.controls import (
+    ALIGNMENT_EPOCHS,
+    ALIGNMENT_IMAGES,
+    ALIGNMENT_STEPS,
+    ALIGNMENT_STUDENTS,
     APPLY_TO_ANY_SET,
     WINDOWS_PER_UPDATE,
     images_per_class_in,
@@ -161,11 +165,13 @@ def _flops(spec: JobSpec, total_bytes: int, catalog: Catalog) -> float:
     for name, updates in (("equal_steps", steps), ("equal_bytes", updates_of(base))):
         if name in controls:
             passes += _loop_passes(base.options, updates, controls[name], own, spec)
-    passes += TRAIN_PASSES * _real_images_seen(spec)
+    passes += TRAIN_PASSES * (_real_images_seen(spec) + _alignment_images_seen(spec))
     arms = [*_arm_images(spec), *_images_seen(controls, spec)]
     forward = _forward_flops(spec.network, spec, catalog)
     frequencies = _frequency_flops(base.options, updates_of(base), count, spec, catalog)
-    return forward * passes + frequencies + _evaluation_flops(spec, arms, catalog)
+    every = spec.evaluation.test_every
+    tests = 1 + (spec.evaluation.epochs // every if every else 0)
+    return forward * passes + frequencies + _evaluation_flops(spec, arms, catalog, tests)
 
 
 def _loop_passes(
@@ -223,6 +229,19 @@ def _real_images_seen(spec: JobSpec) -> int:
     steps_per_epoch = -(-spec.dataset.num_train // 256)
     epochs = [max(plan.epochs, -(-plan.min_steps // steps_per_epoch)) for plan in plans]
     return sum(epochs) * spec.dataset.num_train
+
+
+def _alignment_images_seen(spec: JobSpec) -> int:
+    """Images passed forth and back by the students that gradient alignment follows."""
+    if not (spec.evaluation.gradient_alignment and spec.privileged):
+        return 0
+    count = spec.num_images * _tiles(spec.base_method.options)
+    epochs = min(spec.evaluation.epochs, ALIGNMENT_EPOCHS) + 1
+    steps = epochs * -(-count // 256)
+    looks = sum(step <= steps for step in ALIGNMENT_STEPS)
+    # A look takes the gradients of the set without labels, with them, and of real images.
+    look = 2 * count + min(ALIGNMENT_IMAGES, spec.dataset.num_train)
+    return 2 * ALIGNMENT_STUDENTS * (epochs * count + looks * look)
 
 
 class _Plan(NamedTuple):
@@ -302,10 +321,12 @@ def _images_seen(controls: Mapping[str, int], spec: JobSpec) -> list[int]:
     ]
 
 
-def _evaluation_flops(spec: JobSpec, images: Sequence[int], catalog: Catalog) -> float:
-    """Students trained on sets of this many images each, and tested."""
+def _evaluation_flops(
+    spec: JobSpec, images: Sequence[int], catalog: Catalog, tests: int = 1
+) -> float:
+    """Students trained on sets of this many images each, and tested so many times."""
     passes = (spec.evaluation.epochs + 1) * TRAIN_PASSES
-    seen = sum(images) * passes + len(images) * spec.dataset.num_test
+    seen = sum(images) * passes + len(images) * spec.dataset.num_test * tests
     forward = sum(_forward_flops(name, spec, catalog) for name in spec.evaluation.networks)
     return forward * seen * spec.evaluation.repeats
 

@@ -93,8 +93,32 @@ def test_watching_does_not_disturb(ctx):
     assert all(torch.equal(a, b) for a, b in same)
 
 
+def test_the_running_statistics_of_batch_norm_are_not_disturbed_either(tmp_path):
+    ctx = context(blobs(), tmp_path, network="ConvNetD2BN")
+    watcher = subject._Watcher(labelled(ctx, weight=1.0), ctx, 0)
+    before = {name: value.clone() for name, value in watcher.network.state_dict().items()}
+    watcher.network.train()
+    watcher._look(0)
+    assert watcher.network.training
+    after = watcher.network.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_cosines_told_are_means_over_the_students(ctx, noisy):
+    shipped = labelled(ctx, weight=100.0)
+    cosines = []
+    for number in (0, 1):
+        watcher = subject._Watcher(shipped, ctx, number)
+        watcher.follow(shipped, RECIPE, None)
+        cosines.append(watcher.cosines)
+    means = torch.tensor(cosines, dtype=torch.float64).mean(0)
+    assert noisy[1].students == 2
+    assert noisy[1].base == pytest.approx(means[:, 0].tolist())
+    assert noisy[1].privileged == pytest.approx(means[:, 1].tolist())
+
+
 def test_a_long_recipe_is_cut_short(ctx, monkeypatch):
-    monkeypatch.setattr(subject, "EPOCHS", 1)
+    monkeypatch.setattr(subject, "ALIGNMENT_EPOCHS", 1)
     steps = []
     gradient_alignment(labelled(ctx, 1.0), RECIPE, ctx, lambda step, total: steps.append(total))
     assert set(steps) == {2}  # the published loop runs one epoch more than it says

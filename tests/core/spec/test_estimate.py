@@ -218,6 +218,28 @@ def test_tiles_and_networks_in_training_are_counted():
     assert flops(30) - flops(10) == pytest.approx(20 * forward * step)
 
 
+class TestEvaluation:
+    """Random images with feature labels: arms random, base and privileged, two repeats, 9 epochs."""
+
+    def passes(self, pi_type="feature", **evaluation):
+        """Forward passes that these options add."""
+        plain = spec((3, 32, 32), pi_type)
+        own = plain.evaluation.model_copy(update=evaluation)
+        more = estimate(plain.model_copy(update={"evaluation": own})).flops
+        forward = _forward_flops(plain.network, plain, load_catalog())
+        return (more - estimate(plain).flops) / forward
+
+    @pytest.mark.parametrize(("every", "tests"), [(0, 0), (1, 9), (4, 2), (10, 0)])
+    def test_tests_along_the_way(self, every, tests):
+        assert self.passes(test_every=every) == pytest.approx(tests * 3 * 2 * 50)
+
+    def test_gradient_alignment_trains_four_students_and_looks_at_them(self):
+        """Ten passes over four images, looked at in steps 0, 1, 3 and 10; all 200 images there."""
+        wanted = 3 * 4 * (10 * 4 + 4 * (2 * 4 + 200))
+        assert self.passes(gradient_alignment=True) == pytest.approx(wanted)
+        assert self.passes("none", gradient_alignment=True) == 0
+
+
 def test_a_verification_costs_the_students_of_the_arms_it_trains():
     labelled, plain = spec((3, 32, 32)), spec((3, 32, 32), pi_type="none")
     once, twice = (estimate_verification(labelled, repeats).flops for repeats in (1, 2))
