@@ -73,7 +73,7 @@ def plan_arms(given: Ingredients) -> list[ArmPlan]:
         arms.append(_fixed("tuned", f"{base}, images tuned", sets["tuned"], given))
     if given.learned:
         assigned = sets["assigned"]
-        arms.append(_fixed("assigned", f"{base} + assigned {_kinds(assigned)}", assigned, given))
+        arms.append(_fixed("assigned", f"{base} + {_starting_kinds(given)}", assigned, given))
     if "enriched" in sets:
         arms.append(_shipped(given))
     return arms + [_CONTROLS[name](given) for name in given.controls.names]
@@ -121,7 +121,7 @@ def _random_privileged(given: Ingredients) -> ArmPlan:
     labels = sum(stored_bytes(shipped).privileged.values()) // shipped.tiles
     return ArmPlan(
         "random_privileged",
-        f"random images + {_kinds(shipped)}",
+        f"random images + {_assigned_kinds(given)}",
         len(shipped),
         len(shipped) * image_bytes(ctx.facts) + labels,
         training_set,
@@ -188,6 +188,20 @@ _CONTROLS: dict[str, Callable[[Ingredients], ArmPlan]] = {
     "other_view": _other_view,
     "random_other_view": _random_other_view,
 }
+
+
+def _starting_kinds(given: Ingredients) -> str:
+    """What learning started from: a teacher's word, which is assigned, or noise."""
+    noise = not all(kind.teachers(given.ctx) for kind in given.types)
+    return f"{'starting' if noise else 'assigned'} {_assigned_kinds(given)}"
+
+
+def _assigned_kinds(given: Ingredients) -> str:
+    """The labels that the types make without learning; noise where they ask no teacher."""
+    return " + ".join(
+        f"{kind.labels.kind} labels" + ("" if kind.teachers(given.ctx) else " (noise)")
+        for kind in given.types
+    )
 
 
 def _kinds(condensed: CondensedSet) -> str:

@@ -20,7 +20,8 @@ from dcpi_core.privileged.base import AnyPrivilegedType, drift
 from dcpi_core.spec.report import LabelStage, LabelStatistics, Verdict
 
 REFERENCE_IMAGES = 10
-"""Real images per class that the yardstick is made of, at least; more where the labels are."""
+"""Real images per class that the yardstick is made of at most, in draws of as many as the labels
+are; where these are more, in a single draw."""
 
 PROBED_IMAGES = 2000
 """Real images, in all classes together, whose class the labels are to tell."""

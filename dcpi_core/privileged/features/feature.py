@@ -64,7 +64,8 @@ class FeatureOptions(TeacherOptions, LoopOptions, UnrolledOptions):
     )
     schedule: Literal["labels_only", "alternating", "joint"] = Field(
         "labels_only",
-        description="while gradients are matched: images fixed, tuned in turn, or in one step",
+        description="while gradients are matched: images fixed, tuned beside the labels by plain "
+        "gradient matching, or with them by one distance",
     )
     regression_weight: float = Field(10.0, ge=0, le=1e4, description="lambda of Eq. 5")
     task_weight: float = Field(
@@ -98,7 +99,7 @@ class FeatureOptions(TeacherOptions, LoopOptions, UnrolledOptions):
         "direct", description="the task term beside the matching distance, or inside its gradient"
     )
     label_step: Literal["fixed", "auto"] = Field(
-        "fixed", description="auto: 0.2 % of the labels' size per step, whatever lambda is"
+        "fixed", description="auto: 0.2 % of the labels' size by one gradient, whatever lambda is"
     )
     label_learning_rate: float = Field(0.1, gt=0, le=1e4, description="of a fixed label step")
     label_momentum: float = Field(0.5, ge=0, lt=1)
@@ -165,19 +166,17 @@ class Feature:
         return label_steps(self.component)
 
     def init(self, condensed: CondensedSet, ctx: Context) -> FeatureState:
-        options = self.options
+        options, plans = self.options, self._sources(ctx)
+        teachers = [ctx.trained_network(plan) for plan in plans]
         if options.label_init == "teacher":
-            plans = self.teachers(ctx)
-            teachers = [ctx.trained_network(plan) for plan in plans]
             networks = [teacher.network(ctx.facts, ctx.runtime) for teacher in teachers]
             values = torch.stack([self._values(n, condensed.images, ctx) for n in networks])
-            digest = "+".join(plan.digest(ctx.facts.fingerprint) for plan in plans)
-            accuracy = sum(teacher.train_accuracy for teacher in teachers) / len(teachers)
         else:
             own = pooled_shape(ctx.fresh_network("label_shape"), options.layer, self.learned_form)
             shape = (options.labels_per_image, len(condensed), *own)
             values = torch.randn(shape, generator=ctx.streams.generator("noise_labels"))
-            digest, accuracy = "noise", 0.0
+        digest = "+".join(plan.digest(ctx.facts.fingerprint) for plan in plans)
+        accuracy = sum(teacher.train_accuracy for teacher in teachers) / max(len(teachers), 1)
         return FeatureState(
             values=values,
             start=values.clone(),
@@ -187,7 +186,7 @@ class Feature:
             network={},
             gradient_sizes=[],
             pupils=nobody(values, options, ctx) if options.learning == "unrolled" else {},
-            teacher=digest,
+            teacher=digest or "noise",
             teacher_accuracy=accuracy,
         )
 
@@ -219,7 +218,9 @@ class Feature:
         return self._labels(state.start, state)
 
     def finish(self, state: FeatureState) -> Enrichment:
-        metrics = {"teacher_train_accuracy": state.teacher_accuracy} | self._drift(state)
+        metrics = self._drift(state)
+        if teachers_of(self.component):
+            metrics["teacher_train_accuracy"] = state.teacher_accuracy
         images = state.images if tunes_images(self.component) else None
         return Enrichment(self._labels(state.values, state), metrics, images)
 
@@ -294,7 +295,11 @@ class Feature:
         return {} if found is None else {"label_drift": found}
 
     def _update(self, state: FeatureState, network: Network, number: int, ctx: Context) -> float:
-        """One step on the labels, and on the images where they are tuned."""
+        """One step on the labels, and on the images where they are tuned.
+
+        Both gradients are taken at the same images and labels. Where they alternate, the paper's
+        Algorithm 1 moves the images first and takes the labels' gradient at the moved ones.
+        """
         device, per_class = ctx.runtime.device, ctx.images_per_class
         images = state.images.to(device).split(per_class)
         values = [own.to(device).split(per_class) for own in state.values]
@@ -363,4 +368,3 @@ class Feature:
 def _present(gradient: Tensor | None) -> Tensor:
     assert gradient is not None
     return gradient
-

@@ -40,9 +40,7 @@ def test_every_student_has_a_row_and_every_set_a_column(report):
 def test_the_labels_of_tuned_images_are_compared_with_the_tuned_images(report):
     """Tuning is worth ten points here, of which the labels get none."""
     base = report.arms[1]
-    tuned = base.model_copy(
-        update={"name": "tuned", "runs": tuple(run + 0.1 for run in base.runs)}
-    )
+    tuned = base.model_copy(update={"name": "tuned", "runs": tuple(run + 0.1 for run in base.runs)})
     arms = tuple(
         arm.model_copy(update={"network": network})
         for network in ("ConvNetD2", "MLP")

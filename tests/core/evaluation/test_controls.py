@@ -227,6 +227,28 @@ class TestArms:
             assert torch.equal(found.privileged[0].values, again.privileged[0].values)
         assert not torch.equal(plain.images, arms["random"].training_set(0).images)
 
+    @pytest.mark.parametrize(
+        ("begun", "assigned", "random"),
+        [
+            ("teacher", "dc + assigned feature labels", "random images + feature labels"),
+            (
+                "noise",
+                "dc + starting feature labels (noise)",
+                "random images + feature labels (noise)",
+            ),
+        ],
+    )
+    def test_labels_that_begin_as_noise_are_called_so(self, tmp_path, begun, assigned, random):
+        kinds = [Feature(FeatureOptions(label_init=begun, learning="gradient_matching"))]
+        shipped = labelled(torch.ones(6, 1, 1, 1))
+        sets = dict.fromkeys(("base", "enriched", "start", "assigned"), shipped)
+        plan, recipes = ControlPlan(("random_privileged",), 2, 4, ()), Recipes.of(spec())
+        ctx = context(blobs(), tmp_path)
+        given = Ingredients("dc", sets, True, kinds, plan, recipes, ctx)
+        titles = {arm.name: arm.title for arm in plan_arms(given)}
+        assert titles["assigned"] == assigned
+        assert titles["random_privileged"] == random
+
     def test_random_images_weigh_what_they_would_be_stored_in(self, tmp_path):
         """No weights of the base set's images, and labels for whole images and not for tiles."""
         ctx = context(blobs(), tmp_path)

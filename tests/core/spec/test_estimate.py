@@ -219,7 +219,7 @@ def test_tiles_and_networks_in_training_are_counted():
 
 
 class TestEvaluation:
-    """Random images with feature labels: arms random, base and privileged, two repeats, 9 epochs."""
+    """Random images with feature labels: three arms, two repeats, nine epochs."""
 
     def passes(self, pi_type="feature", **evaluation):
         """Forward passes that these options add."""

@@ -66,9 +66,7 @@ def test_a_set_of_any_size_is_passed_in_pieces(ctx, condensed, monkeypatch):
     network.blocks[0].register_forward_pre_hook(lambda _, given: passed.append(len(given[0])))
     unlimited = replace(ctx, runtime=replace(ctx.runtime, micro_batch=None))
     monkeypatch.setattr(compute, "WHOLE_SET_BATCH", 4)
-    torch.testing.assert_close(
-        pooled_features(network, condensed.images, *view, unlimited), whole
-    )
+    torch.testing.assert_close(pooled_features(network, condensed.images, *view, unlimited), whole)
     assert passed == [3, 3]
 
 
@@ -102,7 +100,11 @@ def test_one_image_per_class_gets_its_class_mean(ctx, condensed):
 def test_noise_keeps_its_shape_around_the_class_means(ctx, condensed):
     kind = Feature(FeatureOptions(**SMALL, label_init="noise"))
     state, _ = learned(kind, condensed, ctx)
-    assert len(kind.needs(ctx)) == 1  # whose means they are
+    (plan,) = kind.needs(ctx)  # whose means they are, and whose word the labels carry
+    made = kind.finish(state)
+    assert made.labels.settings.teacher == plan.digest(ctx.facts.fingerprint)
+    accuracy = ctx.trained_network(plan).train_accuracy
+    assert made.metrics["teacher_train_accuracy"] == accuracy
     ends, starts = (v.view(3, 2, -1) for v in (state.values, state.start))
     torch.testing.assert_close(ends[:, 0] - ends[:, 1], starts[:, 0] - starts[:, 1])
 

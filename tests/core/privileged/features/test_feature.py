@@ -162,10 +162,25 @@ def test_a_heavy_task_term_makes_labels_discriminative(ctx, condensed):
         between = groups.mean(1).var(0).sum()
         return float(between / groups.var(1).mean(0).sum())
 
-    before = separation()
+    def task_loss():
+        """Of Eq. 4, over the networks that the labels were moved at."""
+        networks = [kind._network(number, ctx) for number in range(15)]
+        with torch.no_grad():
+            logits = [network.classify(state.values[0]) for network in networks]
+        return float(sum(F.cross_entropy(own, condensed.labels) for own in logits))
+
+    before = separation(), task_loss()
     for number in range(15):
         kind.step(state, condensed, number, ctx)
-    assert separation() > before
+    assert separation() > before[0]
+    assert task_loss() < 0.9 * before[1]
+
+
+def test_noise_has_no_teacher_and_so_none_to_tell_of(ctx, condensed):
+    kind = small(learning="gradient_matching", label_init="noise")
+    made = kind.finish(kind.init(condensed, ctx))
+    assert made.labels.settings.teacher == "noise"
+    assert set(made.metrics) == {"label_drift"}
 
 
 def test_labels_survive_storage(ctx, condensed):
