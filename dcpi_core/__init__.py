@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from dcpi_core.bundle import load
-    from dcpi_core.evaluation.measure import accuracy as evaluate
+    from dcpi_core.evaluation.measure import evaluate
     from dcpi_core.methods.coreset import select
     from dcpi_core.pipeline import Workplace
     from dcpi_core.pipeline import run as condense
@@ -38,7 +38,7 @@ _HOMES = {
     "JobRequest": ("dcpi_core.spec.job", "JobRequest"),
     "Workplace": ("dcpi_core.pipeline", "Workplace"),
     "condense": ("dcpi_core.pipeline", "run"),
-    "evaluate": ("dcpi_core.evaluation.measure", "accuracy"),
+    "evaluate": ("dcpi_core.evaluation.measure", "evaluate"),
     "fit": ("dcpi_core.training", "fit"),
     "load": ("dcpi_core.bundle", "load"),
     "resolve": ("dcpi_core.spec.resolve", "resolve"),

@@ -11,7 +11,7 @@ from torch import Tensor
 from dcpi_core.compute import Runtime
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.datasets.base import ImageDataset, Split
-from dcpi_core.evaluation.scoring import confusion_matrix, expected_calibration_error
+from dcpi_core.evaluation.predictions import confusion_matrix, expected_calibration_error
 from dcpi_core.networks import Network, build
 from dcpi_core.rng import Streams
 from dcpi_core.spec.dataset import DatasetFacts
@@ -28,7 +28,7 @@ class Measurement:
     Attributes:
         accuracy: in [0, 1].
         per_class: accuracy on each class.
-        calibration_error: expected calibration error, see ``scoring``.
+        calibration_error: expected calibration error, see ``predictions``.
         confusion: counts, row the true class, column the predicted one; none where there are more
             than ``CONFUSION_CLASSES`` classes.
         seconds: wall seconds of the training, tests in between left out; none in older files.
@@ -89,7 +89,7 @@ def measure(
         student, condensed, trial.recipe, streams=streams, runtime=runtime, on_step=tests.after_step
     )
     seconds = time.monotonic() - began - tests.seconds
-    found = replace(accuracy(student, source, runtime), seconds=seconds)
+    found = replace(evaluate(student, source, runtime), seconds=seconds)
     return tests.with_best(found) if test_every else found
 
 
@@ -118,7 +118,7 @@ class _TestsAlongTheWay:
         last = epoch == self.epochs  # tested anyway
         if self.every and not rest and not last and epoch % self.every == 0:
             began = time.monotonic()
-            self._note(accuracy(self.student, self.source, self.runtime).accuracy, epoch)
+            self._note(evaluate(self.student, self.source, self.runtime).accuracy, epoch)
             self.student.train()
             self.seconds += time.monotonic() - began
 
@@ -139,12 +139,12 @@ def fresh_student(network: str, facts: DatasetFacts, streams: Streams) -> Networ
         return build(network, facts.channels, facts.num_classes, (facts.height, facts.width))
 
 
-def accuracy(network: Network, source: ImageDataset, runtime: Runtime | None = None) -> Measurement:
+def evaluate(network: Network, source: ImageDataset, runtime: Runtime | None = None) -> Measurement:
     """Test a trained network on the test split; moves it to the runtime's device."""
-    return accuracy_on(source.test, network, source.facts, runtime or Runtime.choose())
+    return evaluate_on(source.test, network, source.facts, runtime or Runtime.choose())
 
 
-def accuracy_on(
+def evaluate_on(
     split: Split, network: Network, facts: DatasetFacts, runtime: Runtime
 ) -> Measurement:
     """Test a trained network on these images; moves it to the runtime's device."""

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from dcpi_core.bundle.checks import Check, verify
 from dcpi_core.bundle.reader import Bundle, load
 from dcpi_core.bundle.source import open_source
 from dcpi_core.checkpoint import load_tensors, save_tensors
 from dcpi_core.compute import Runtime
+from dcpi_core.condensed import CondensedSet
 from dcpi_core.datasets.base import Split
-from dcpi_core.evaluation.claims import Claim, claims_of
-from dcpi_core.evaluation.measure import accuracy_on
+from dcpi_core.evaluation.claims import claims_of
+from dcpi_core.evaluation.measure import evaluate_on
 from dcpi_core.evaluation.reporting import environment
 from dcpi_core.rng import Streams
 from dcpi_core.spec.errors import BundleError, CheckpointError, InvalidInput
@@ -29,7 +31,7 @@ from dcpi_core.spec.progress import (
     never_stop,
 )
 from dcpi_core.spec.verification import ArmVerification, FailedCheck, Verification
-from dcpi_core.training import fit
+from dcpi_core.training import OnStep, Recipe, fit
 
 OnStudent = Callable[[int, int, int | None], None]
 """Called with (students done, students in all, seed of the next; None at the end)."""
@@ -55,13 +57,64 @@ def retrain(
         seeds: run i of the report has the i-th of ``bundle.report.seeds``.
         network: name of the students' architecture; default: that of the recipe.
     """
-    runs: list[float] = []
-    for seed in seeds:
-        on_student(len(runs), len(seeds), seed)
-        student = bundle.fit(bundle.build_network(network, seed=seed), seed=seed, device=device)
-        runs.append(bundle.evaluate(student, test, device))
-    on_student(len(runs), len(seeds), None)
-    return tuple(runs)
+    students = [_Student(network, bundle.condensed, bundle.recipe, seed) for seed in seeds]
+
+    def tell(runs: Sequence[float]) -> None:
+        done = len(runs)
+        on_student(done, len(seeds), seeds[done] if done < len(seeds) else None)
+
+    return tuple(_Retraining(bundle, test, Runtime.choose(device)).of(students, (), tell))
+
+
+class _Student(NamedTuple):
+    """Who is trained again: an architecture by name or that of the recipe, on what, and how."""
+
+    network: str | None
+    training_set: CondensedSet
+    recipe: Recipe
+    seed: int
+
+
+@dataclass(frozen=True)
+class _Retraining:
+    """Students trained one group after the other, as a pipeline's evaluation trains them."""
+
+    bundle: Bundle
+    test: Split
+    runtime: Runtime
+    on_step: OnStep | None = None
+
+    def of(
+        self,
+        students: Sequence[_Student],
+        known: Sequence[float],
+        tell: Callable[[Sequence[float]], None],
+    ) -> list[float]:
+        """Test accuracies in [0, 1], one for each student.
+
+        Args:
+            known: those of the first students, measured before.
+            tell: called with all measured so far, before each group and at the end.
+        """
+        runs = list(known)
+        while len(runs) < len(students):
+            tell(runs)
+            group = students[len(runs) : len(runs) + self.runtime.side_by_side]
+            runs += self.runtime.map_alike(self._accuracy, group)
+        tell(runs)
+        return runs
+
+    def _accuracy(self, given: _Student) -> float:
+        student = self.bundle.build_network(given.network, given.seed)
+        fit(
+            student,
+            given.training_set,
+            given.recipe,
+            streams=Streams(given.seed),
+            runtime=self.runtime,
+            on_step=self.on_step,
+        )
+        return evaluate_on(self.test, student, self.bundle.spec.dataset, self.runtime).accuracy
 
 
 @dataclass(frozen=True)
@@ -112,9 +165,15 @@ def verify_by_training(
             "/repeats", f"repeats must be 1 to {most}, the runs of the report: {repeats}"
         )
     runtime, seeds = runtime or Runtime.choose(), report.seeds[:repeats]
-    units = [(claim, seed) for claim in claims for seed in seeds]
-    identity = f"{manifest_digest(path)}/{len(seeds)}"
-    runs = _Retraining(bundle, test, runtime, watch or Watch(), identity).of(units)
+    students = [
+        _Student(claim.arm.network, claim.training_set, claim.recipe, seed)
+        for claim in claims
+        for seed in seeds
+    ]
+    titles = [claim.arm.title for claim in claims for _ in seeds]
+    notes = _Notes(watch or Watch(), f"{manifest_digest(path)}/{len(seeds)}", titles)
+    on_step = partial(_stop_if_asked, notes.watch.stop)
+    runs = _Retraining(bundle, test, runtime, on_step).of(students, notes.kept(), notes.tell)
     arms = [
         ArmVerification.of(claim.arm, tuple(runs[position * len(seeds) :][: len(seeds)]))
         for position, claim in enumerate(claims)
@@ -134,47 +193,31 @@ def verify_by_training(
     )
 
 
-class _Retraining:
-    """Students trained one group after the other, as a pipeline's evaluation trains them."""
+@dataclass(frozen=True)
+class _Notes:
+    """Who is told of each student by its title, and what is kept for a later try."""
 
-    def __init__(
-        self, bundle: Bundle, test: Split, runtime: Runtime, watch: Watch, identity: str
-    ) -> None:
-        self.bundle, self.test, self.runtime = bundle, test, runtime
-        self.watch, self.identity = watch, identity
+    watch: Watch
+    identity: str
+    titles: Sequence[str]
 
-    def of(self, units: Sequence[tuple[Claim, int]]) -> list[float]:
-        """Test accuracies in [0, 1], one for each claim and seed."""
-        runs = self._kept()
-        while len(runs) < len(units):
-            group = units[len(runs) : len(runs) + self.runtime.side_by_side]
-            message = group[0][0].arm.title
-            self.watch.progress(Progress(Phase.EVALUATE, len(runs), len(units), message))
-            runs += self.runtime.map_alike(self._accuracy, group)
-            self._keep(runs)
-        self.watch.progress(Progress(Phase.EVALUATE, len(runs), len(units), "students compared"))
-        return runs
+    def tell(self, runs: Sequence[float]) -> None:
+        """Keep what was measured so far, and say what comes next."""
+        if runs and self.watch.kept is not None:
+            values = {"verification": self.identity, "runs": list(runs)}
+            save_tensors(self.watch.kept, {}, values)
+        done, total = len(runs), len(self.titles)
+        message = self.titles[done] if done < total else "students compared"
+        self.watch.progress(Progress(Phase.EVALUATE, done, total, message))
 
-    def _accuracy(self, unit: tuple[Claim, int]) -> float:
-        claim, seed = unit
-        student = self.bundle.build_network(claim.arm.network, seed)
-        streams, on_step = Streams(seed), partial(_stop_if_asked, self.watch.stop)
-        learned = claim.training_set, claim.recipe
-        fit(student, *learned, streams=streams, runtime=self.runtime, on_step=on_step)
-        facts = self.bundle.spec.dataset
-        return accuracy_on(self.test, student, facts, self.runtime).accuracy
-
-    def _kept(self) -> list[float]:
+    def kept(self) -> list[float]:
+        """What an earlier try has measured."""
         if self.watch.kept is None or not self.watch.kept.exists():
             return []
         _, values = load_tensors(self.watch.kept)
         if values.get("verification") != self.identity:
             raise CheckpointError(f"{self.watch.kept.name} belongs to another verification")
         return list(values["runs"])
-
-    def _keep(self, runs: list[float]) -> None:
-        if self.watch.kept is not None:
-            save_tensors(self.watch.kept, {}, {"verification": self.identity, "runs": runs})
 
 
 def _stop_if_asked(stop: StopSignal, _step: int, _total: int) -> None:

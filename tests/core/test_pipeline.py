@@ -324,8 +324,11 @@ def test_tuned_images_are_shipped_and_measured_without_their_labels_too(tmp_path
     assert names == ["random", "base", "tuned", "assigned", "privileged", "equal_bytes"]
     assert [p.kind for p in loaded.condensed.privileged] == ["feature", "attention_channel"]
     assert loaded.condensed.source_indices is None  # they are no longer the source's images
-    differences = {(d.arm, d.against) for d in loaded.report.differences}
-    assert {("tuned", "base"), ("privileged", "tuned")} <= differences
+    told = {(d.arm, d.against): d.tells for d in loaded.report.differences}
+    assert told["tuned", "base"] == "what tuning the images is worth without their labels"
+    assert "beside the tuning" in told["privileged", "tuned"]
+    for against in ("base", "assigned"):  # which have neither
+        assert "together" in told["privileged", against]
 
 
 def test_beside_tuned_images_labels_drift_from_where_they_began(tmp_path):

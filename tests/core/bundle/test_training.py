@@ -142,11 +142,11 @@ def test_the_recipes_are_the_same(small_bundle):
 
 
 def test_a_bundle_tests_a_network_as_the_evaluation_does(small_bundle, blobs):
-    from dcpi_core.evaluation.measure import accuracy
+    from dcpi_core.evaluation.measure import evaluate
 
     bundle, runtime = load(small_bundle), Runtime.choose("cpu")
     network = bundle.build_network(seed=4)
-    assert bundle.evaluate(network, blobs.test, "cpu") == accuracy(network, blobs, runtime).accuracy
+    assert bundle.evaluate(network, blobs.test, "cpu") == evaluate(network, blobs, runtime).accuracy
 
 
 def test_a_bundle_trains_to_the_measurement_of_its_report(small_bundle, blobs):
@@ -161,6 +161,32 @@ def test_a_bundle_trains_to_the_measurement_of_its_report(small_bundle, blobs):
     assert bundle.evaluate(student, blobs.test, "cpu") == pytest.approx(
         expected.accuracy, abs=0.011
     )
+
+
+def test_run_i_of_a_training_is_run_i_of_a_verification(small_bundle, blobs, monkeypatch):
+    """Each student with one thread for an operation, in whatever company: the same bits."""
+    from dcpi_core.evaluation import verification as module
+
+    bundle, told, logits, real = load(small_bundle), [], {}, module.evaluate_on
+
+    def noted(split, student, *given):
+        found = real(split, student, *given)
+        logits.setdefault(float(next(student.parameters()).detach().sum()), []).append(found)
+        return found
+
+    two = Runtime(torch.device("cpu"), threads=2, micro_batch=32)
+    monkeypatch.setattr(module.Runtime, "choose", lambda _: two)
+    monkeypatch.setattr(module, "evaluate_on", noted)
+    runs = module.retrain(
+        bundle, blobs.test, (1, 2, 3), device="cpu", on_student=lambda *now: told.append(now)
+    )
+    alone = [
+        *module.retrain(bundle, blobs.test, (1,), device="cpu"),
+        *module.retrain(bundle, blobs.test, (2, 3), device="cpu"),
+    ]
+    assert list(runs) == alone
+    assert len(logits) == 3, "the parameters are the same to the last bit"
+    assert told == [(0, 3, 1), (2, 3, 3), (3, 3, None)]  # two side by side, then the third
 
 
 def test_the_script_refuses_altered_data(small_bundle, test_file, tmp_path):

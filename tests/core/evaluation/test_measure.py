@@ -47,7 +47,7 @@ def test_the_best_is_the_highest_of_the_epochs_asked_for(source, condensed, monk
     """Five passes, tested after the second, the fourth and the last."""
     from dcpi_core.evaluation import measure as module
 
-    seen, real = [], module.accuracy
+    seen, real = [], module.evaluate
     scores = iter([0.3, 0.7, 0.6])
 
     def scored(*given):
@@ -55,10 +55,27 @@ def test_the_best_is_the_highest_of_the_epochs_asked_for(source, condensed, monk
         seen.append(found.accuracy)
         return found
 
-    monkeypatch.setattr(module, "accuracy", scored)
+    monkeypatch.setattr(module, "evaluate", scored)
     found = measure(TRIAL, condensed, source, RUNTIME, test_every=2)
     assert seen == [0.3, 0.7, 0.6]
     assert (found.accuracy, found.best_accuracy, found.best_epoch) == (0.6, 0.7, 4)
+
+
+def test_tests_along_the_way_are_not_in_the_seconds_of_the_training(source, condensed, monkeypatch):
+    """By a clock that stands still but for the tests, which take a hundred seconds each."""
+    from dcpi_core.evaluation import measure as module
+
+    now, real = [0.0], module.evaluate
+
+    def slow(*given):
+        now[0] += 100.0
+        return real(*given)
+
+    monkeypatch.setattr(module, "evaluate", slow)
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    found = measure(TRIAL, condensed, source, RUNTIME, test_every=2)
+    assert now[0] == 300.0
+    assert found.seconds == 0.0
 
 
 def test_a_student_with_nothing_to_learn_is_best_at_once(source, condensed):

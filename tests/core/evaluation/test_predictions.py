@@ -5,8 +5,8 @@ import torch
 
 from dcpi_core.evaluation.arms import ArmPlan
 from dcpi_core.evaluation.measure import CONFUSION_CLASSES, Measurement, measurement_of
+from dcpi_core.evaluation.predictions import confusion_matrix, expected_calibration_error
 from dcpi_core.evaluation.reporting import build_arm
-from dcpi_core.evaluation.scoring import confusion_matrix, expected_calibration_error
 from dcpi_core.training import Recipe
 
 LABELS = torch.tensor([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])
