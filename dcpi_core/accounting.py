@@ -8,7 +8,7 @@ from dcpi_core.compute import Runtime, Stopwatch, peak_memory
 from dcpi_core.memory import Memory
 from dcpi_core.real_training import TrainingPlan
 from dcpi_core.spec.progress import Phase
-from dcpi_core.spec.report import Arm, Cost
+from dcpi_core.spec.report import Arm, Cost, shipped_arm
 
 CONDENSING = (Phase.PREPARE, Phase.BASE, Phase.PRIVILEGED)
 """The phases that make the shipped set."""
@@ -68,10 +68,10 @@ def break_even(making: float, arms: Sequence[Arm]) -> float | None:
     """
     own = [arm for arm in arms if arm.network == arms[0].network]
     times = {arm.name: fmean(arm.seconds) for arm in own if arm.seconds}
-    shipped = "privileged" if any(arm.name == "privileged" for arm in own) else "base"
-    if "full" not in times or shipped not in times:
+    shipped = shipped_arm(own)
+    if "full" not in times or shipped is None or shipped.name not in times:
         return None
-    saved = times["full"] - times[shipped]
+    saved = times["full"] - times[shipped.name]
     return making / saved if saved > 0 else None
 
 

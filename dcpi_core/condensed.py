@@ -71,6 +71,14 @@ class PrivilegedLabels(ABC):
         """The same labels on another device."""
 
     @abstractmethod
+    def as_values(self) -> Tensor:
+        """What the labels say, as one tensor (n, ...), as students see it."""
+
+    @abstractmethod
+    def with_values(self, values: Tensor) -> Self:
+        """Labels that say this instead, a tensor as from ``as_values``."""
+
+    @abstractmethod
     def stored(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors to store, by short name, and JSON settings; ``restore`` is the inverse."""
 

@@ -41,7 +41,7 @@ from dcpi_core.spec.manifest import (
     class_order_digest,
 )
 from dcpi_core.spec.protocols import augmentation_of
-from dcpi_core.spec.report import Arm, Report
+from dcpi_core.spec.report import Report, shipped_arm
 
 
 @dataclass(frozen=True)
@@ -100,15 +100,6 @@ def default_name(spec: JobSpec) -> str:
     """A name that says what the set is, e.g. ``cifar10-dc-feature-10ipc``."""
     parts = [spec.dataset.name, spec.base_method.name, *(p.name for p in spec.privileged)]
     return "-".join([*parts, f"{spec.images_per_class}ipc"])
-
-
-def full_arm(report: Report, network: str | None = None) -> Arm | None:
-    """The arm that trained on everything in the bundle: with privileged labels if it has any."""
-    for name in ("privileged", "base"):
-        for arm in report.arms:
-            if arm.name == name and network in (None, arm.network):
-                return arm
-    return None
 
 
 def _identifier(spec: JobSpec, files: tuple[FileEntry, ...]) -> str:
@@ -189,7 +180,7 @@ def _recipe(spec: JobSpec, report: Report) -> Recipe:
     # Feature labels fit the network they were learned with, so it is the student of choice.
     students = spec.evaluation.networks
     student = spec.network if spec.network in students else students[0]
-    arm = full_arm(report, student)
+    arm = shipped_arm(report.arms, student)
     return Recipe(
         protocol=spec.evaluation.protocol,
         network=NetworkRecipe(

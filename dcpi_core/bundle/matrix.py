@@ -1,7 +1,7 @@
 """The cross-architecture matrix of a dataset card: students by training sets."""
 
 from dcpi_core.bundle.markdown import plain
-from dcpi_core.spec.report import Arm, Difference, Report
+from dcpi_core.spec.report import Arm, Difference, Report, bare_arm
 
 COLUMNS = ("random", "base", "tuned", "assigned", "privileged")
 """Arms without and with labels; controls stay in the long table."""
@@ -14,15 +14,14 @@ def matrix_section(report: Report) -> list[str]:
     if len(networks) < 2:
         return []
     by_key: dict[tuple[str, str], Arm] = {(arm.name, arm.network): arm for arm in report.arms}
-    gains = {(d.arm, d.against, d.network): d for d in report.differences}
     titles = [plain(by_key[name, networks[0]].title) for name in names]
-    labelled, bare = "privileged" in names, "tuned" if "tuned" in names else "base"
+    labelled = "privileged" in names
     head = ["student", *titles, *(["what the labels are worth"] if labelled else [])]
     rows = []
     for network in networks:
         cells = [network, *(_cell(by_key[name, network]) for name in names)]
         if labelled:
-            cells.append(_gain(gains.get(("privileged", bare, network))))
+            cells.append(_gain(_own_gain(report, network)))
         rows.append(cells)
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -38,6 +37,14 @@ def matrix_section(report: Report) -> list[str]:
 def _cell(arm: Arm) -> str:
     spread = f" ± {100 * arm.std:.2f}" if arm.n > 1 else ""
     return f"{100 * arm.mean:.2f}{spread}"
+
+
+def _own_gain(report: Report, network: str) -> Difference | None:
+    """The labels against the very images that have them, tuned or not."""
+    bare = bare_arm(report.arms, network)
+    wanted = ("privileged", bare.name if bare else "", network)
+    found = (d for d in report.differences if (d.arm, d.against, d.network) == wanted)
+    return next(found, None)
 
 
 def _gain(found: Difference | None) -> str:

@@ -6,7 +6,7 @@ from dcpi_core.bundle.reader import Bundle
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.evaluation.controls import permuted
 from dcpi_core.spec.protocols import other_view_of
-from dcpi_core.spec.report import Arm, Report
+from dcpi_core.spec.report import Arm, bare_arm
 from dcpi_core.spec.verification import Unverified
 from dcpi_core.training import Recipe
 
@@ -48,7 +48,7 @@ def claims_of(bundle: Bundle) -> tuple[list[Claim], list[Unverified]]:
 
 def _claim_of(arm: Arm, bundle: Bundle) -> Claim | None:
     shipped, own = bundle.condensed, bundle.recipe
-    if arm.name == _bare_arm(bundle.report):
+    if arm is bare_arm(bundle.report.arms, arm.network):
         return Claim(arm, shipped.with_privileged(), own)
     if arm.name == "privileged":
         return Claim(arm, shipped, own)
@@ -58,8 +58,3 @@ def _claim_of(arm: Arm, bundle: Bundle) -> Claim | None:
         view = other_view_of(bundle.spec.evaluation.protocol, bundle.spec.dataset.name)
         return Claim(arm, shipped, replace(own, augmentation=view))
     return None
-
-
-def _bare_arm(report: Report) -> str:
-    """The arm that trained on the shipped images without privileged labels."""
-    return "tuned" if any(arm.name == "tuned" for arm in report.arms) else "base"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dcpi_core.bundle.tensors import stored_bytes
-from dcpi_core.condensed import CondensedSet, PrivilegedLabels
+from dcpi_core.condensed import CondensedSet
 from dcpi_core.context import Context
 from dcpi_core.methods.base import AnyMethod
 from dcpi_core.privileged.base import AnyPrivilegedType
@@ -175,17 +175,11 @@ def moved_at_random(
     labels = []
     for own, move in zip(start.privileged, _moves(shipped, start), strict=True):
         if move:
-            values = label_values(own)
+            values = own.as_values()
             noise = torch.randn(values.shape, generator=generator)
-            own = replace(own, values=values + noise * (move / _rms(noise)))  # type: ignore[type-var]
+            own = own.with_values(values + noise * (move / _rms(noise)))
         labels.append(own)
     return shipped.with_privileged(*labels)
-
-
-def label_values(labels: PrivilegedLabels) -> Tensor:
-    """What the labels say, as one tensor (n, ...), as students see it."""
-    values = getattr(labels, "values", None)
-    return next(iter(labels.stored()[0].values())) if values is None else values
 
 
 def _moves(shipped: CondensedSet, start: CondensedSet) -> list[float]:
@@ -194,7 +188,7 @@ def _moves(shipped: CondensedSet, start: CondensedSet) -> list[float]:
     Zero for labels in the place of the classes: noise would make no probabilities of them.
     """
     return [
-        0.0 if end.replaces_hard_labels else _rms(label_values(end) - label_values(before))
+        0.0 if end.replaces_hard_labels else _rms(end.as_values() - before.as_values())
         for end, before in zip(shipped.privileged, start.privileged, strict=True)
     ]
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.context import Context
-from dcpi_core.evaluation.controls import label_values, with_assigned_labels
+from dcpi_core.evaluation.controls import with_assigned_labels
 from dcpi_core.privileged.base import AnyPrivilegedType, drift
 from dcpi_core.spec.report import LabelStage, LabelStatistics, Verdict
 
@@ -178,10 +178,10 @@ def job_statistics(
     classes = shipped.as_seen().labels
     for position, kind in enumerate(types):
         labels = shipped.privileged[position]
-        reference = _reference(kind, shipped, ctx, chosen, _probed(label_values(labels), ctx))
-        values, before = label_values(labels), None
+        reference = _reference(kind, shipped, ctx, chosen, _probed(labels.as_values(), ctx))
+        values, before = labels.as_values(), None
         if kind.total_steps(ctx):
-            before = label_values(start.privileged[position])
+            before = start.privileged[position].as_values()
             own = describe_labels(labels.kind, "assigned", before, classes, None, reference)
             found.append(own)
         found.append(describe_labels(labels.kind, "shipped", values, classes, before, reference))
@@ -236,7 +236,7 @@ def _held_out(label: int, chosen: Tensor | None, ctx: Context) -> Tensor:
 def _teacher_says(kind: AnyPrivilegedType, index: Tensor, ctx: Context) -> Tensor:
     images = torch.cat([part.cpu() for part in ctx.batches(index)])
     real = CondensedSet(images, ctx.train.labels[index])
-    return label_values(with_assigned_labels(real, [kind], ctx).privileged[0])
+    return with_assigned_labels(real, [kind], ctx).privileged[0].as_values()
 
 
 def _transfer(values: Tensor, labels: Tensor, reference: Reference) -> float:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import NamedTuple
 
-from dcpi_core.spec.report import Arm, Score, ScoreName
+from dcpi_core.spec.report import Arm, Score, ScoreName, bare_arm, shipped_arm
 
 WEIGHT = 0.5
 """Of either half of LRS and ARS, as published."""
@@ -96,9 +96,11 @@ def _score(name: ScoreName, network: str, arms: Mapping[str, Arm]) -> Score:
         wanted = " and ".join(missing)
         reason = f"the job did not ask for the control{'s' * (len(missing) > 1)} {wanted}"
         return Score(name=name, network=network, reason=reason)
-    named = dict(arms)
-    named["shipped"] = arms.get("privileged", arms["base"])
-    named["images"] = arms.get("tuned", arms["base"])
+    own = tuple(arms.values())
+    shipped, images = shipped_arm(own), bare_arm(own)
+    assert shipped is not None  # a report without the arm base is none
+    assert images is not None
+    named = {**arms, "shipped": shipped, "images": images}
     runs = [
         SCORES[name].of({arm: found.runs[number] for arm, found in named.items()})
         for number in range(arms["base"].n)

@@ -64,6 +64,12 @@ class SoftLabels(PrivilegedLabels):
     def to(self, device: torch.device) -> Self:
         return replace(self, probabilities=self.probabilities.to(device))
 
+    def as_values(self) -> Tensor:
+        return self.probabilities
+
+    def with_values(self, values: Tensor) -> Self:
+        return replace(self, probabilities=values)
+
     def stored(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         settings = {"temperature": self.temperature, "teacher": self.teacher}
         return {"probabilities": self.probabilities}, settings

@@ -1,6 +1,7 @@
 """The accuracy report of a job: every number with its raw runs, nothing selected on test data."""
 
 import math
+from collections.abc import Sequence
 from statistics import fmean, stdev
 from typing import Final, Literal
 
@@ -64,6 +65,24 @@ class Arm(Record):
     @property
     def std(self) -> float:
         return stdev(self.runs) if self.n > 1 else 0.0
+
+
+def shipped_arm(arms: Sequence[Arm], network: str | None = None) -> Arm | None:
+    """The arm that trained on everything shipped: with privileged labels if there are any.
+
+    Of the first student unless one is named; None if it was not measured.
+    """
+    return _first(("privileged", "base"), arms, network)
+
+
+def bare_arm(arms: Sequence[Arm], network: str | None = None) -> Arm | None:
+    """The arm that trained on the shipped images without privileged labels, likewise."""
+    return _first(("tuned", "base"), arms, network)
+
+
+def _first(names: Sequence[ArmName], arms: Sequence[Arm], network: str | None) -> Arm | None:
+    own = [arm for arm in arms if network in (None, arm.network)]
+    return next((arm for name in names for arm in own if arm.name == name), None)
 
 
 class Difference(Record):

@@ -118,6 +118,12 @@ class FeatureLabels(PrivilegedLabels):
     def parameters(self) -> list[nn.Parameter]:
         return [] if self.alignment is None else list(self.alignment.parameters())
 
+    def as_values(self) -> Tensor:
+        return self.values
+
+    def with_values(self, values: Tensor) -> Self:
+        return replace(self, values=values)
+
     def stored(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         # What is None says nothing, and labels without it are stored as they always were.
         own = {name: getattr(self.settings, name) for name in LabelSettings.__dataclass_fields__}

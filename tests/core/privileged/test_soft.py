@@ -20,6 +20,10 @@ def test_soft_labels_are_the_teachers_probabilities(tmp_path):
     torch.testing.assert_close(labels.probabilities, torch.softmax(logits / 2.0, dim=1))
     assert metrics["teacher_train_accuracy"] == trained.train_accuracy
     assert metrics["teacher_agreement"] == float((logits.argmax(1) == 0).double().mean())
+    assert torch.equal(labels.as_values(), labels.probabilities)
+    assert torch.equal(
+        labels.with_values(labels.as_values() / 2).probabilities * 2, labels.probabilities
+    )
     again = SoftLabels.restore(*labels.stored())
     assert torch.equal(again.probabilities, labels.probabilities)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from dcpi_core.spec.report import Arm, Difference
+from dcpi_core.spec.report import Arm, Difference, bare_arm, shipped_arm
 
 
 def arm(name, *runs):
@@ -33,3 +33,22 @@ def test_differences_are_paired():
 
 def test_one_run_has_no_error():
     assert Difference.between(arm("base", 0.2), arm("random", 0.1)).standard_error is None
+
+
+@pytest.mark.parametrize(
+    ("names", "shipped", "bare"),
+    [
+        (("random", "base"), "base", "base"),
+        (("random", "base", "privileged", "full"), "privileged", "base"),
+        (("base", "tuned", "assigned", "privileged"), "privileged", "tuned"),
+        (("random",), None, None),
+    ],
+)
+def test_which_arm_is_what_is_shipped(names, shipped, bare):
+    arms = [arm(name, 0.1) for name in names]
+    others = [each.model_copy(update={"network": "MLP"}) for each in arms]
+    for network in (None, "ConvNetD3", "MLP"):
+        found = [of(arms + others, network) for of in (shipped_arm, bare_arm)]
+        assert [each and each.name for each in found] == [shipped, bare]
+        assert all(each.network == (network or "ConvNetD3") for each in found if each)
+    assert shipped_arm(arms, "LeNet") is None

@@ -267,6 +267,8 @@ def test_labels_survive_storage(kind, storage):
     labels = kind(values, LabelSettings(layer="second", storage=storage, teacher="abc"))
     again = kind.restore(*labels.stored())
     assert torch.equal(again.values, values)
+    assert torch.equal(labels.as_values(), values)
+    assert torch.equal(labels.with_values(2 * values).values, 2 * values)
     assert again.settings == labels.settings
 
 
