@@ -41,7 +41,7 @@ def images_per_class_in(total_bytes: int, facts: DatasetFacts) -> int:
 
 
 def iterates(method: Component) -> bool:
-    """Whether a base method can go on after its last step; coreset rules are done when done.
+    """Whether a base method can go on after its last step; coreset rules have no further steps.
 
     Such a method has the option ``iterations``, see ``Method.step``.
     """
