@@ -50,7 +50,16 @@ class Settlement:
         self._stop = stop
 
     def settle(self, outcome: Outcome) -> Status | None:
-        """Do what follows from the outcome; returns the job's new status, None if it was lost."""
+        """Do what follows from the outcome; returns the job's new status, None if it was lost.
+
+        Whoever is called by that, for this job or for one that gets its place, is called at once.
+        """
+        status = self._follow(outcome)
+        if status is not None:
+            self._send_calls()
+        return status
+
+    def _follow(self, outcome: Outcome) -> Status | None:
         if outcome.verdict is Verdict.SUCCEEDED:
             assert outcome.made is not None
             return self._succeed(outcome.made)
@@ -139,7 +148,7 @@ class Settlement:
             return self._fail(Outcome(Verdict.FAILED, code=outcome.code, detail=detail))
         # More time would not help where memory was wanting: the next attempt is a smaller one.
         pause = 0.0 if outcome.code == OUT_OF_MEMORY else self._pause(lease.attempt - 1)
-        status = self._persist(
+        return self._persist(
             lambda session: leases.release(
                 session,
                 lease,
@@ -149,8 +158,6 @@ class Settlement:
                 pause_seconds=pause,
             )
         )
-        self._call_the_next()
-        return status
 
     def _postpone(self, outcome: Outcome) -> Status | None:
         lease, why = self._lease, leases.Why(outcome.code, outcome.detail)
@@ -167,11 +174,9 @@ class Settlement:
     def _hand_over(
         self, why: leases.Why = leases.SHUTDOWN, pause_seconds: float = 0.0
     ) -> Status | None:
-        status = self._persist(
+        return self._persist(
             lambda session: leases.hand_over(session, self._lease, why, pause_seconds)
         )
-        self._call_the_next()
-        return status
 
     def _record(self, write: Callable[[Session, Lease], bool], status: Status) -> Status | None:
         held = self._persist(lambda session: write(session, self._lease))
@@ -195,8 +200,8 @@ class Settlement:
                 logger.warning("job %s: SQL is tried again: %s", self._lease.job_id, error)
             time.sleep(SQL_PAUSE)
 
-    def _call_the_next(self) -> None:
-        """Send the message at once; should that fail, some relay sends it soon."""
+    def _send_calls(self) -> None:
+        """Empty the outbox; should that fail, some relay does it soon."""
         try:
             outbox.relay(self._tools.sessions, self._tools.bell)
         except Exception as error:  # noqa: BLE001 - drivers raise what they like

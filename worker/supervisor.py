@@ -68,7 +68,8 @@ class Supervisor:
         """Run a job of the queue that this one was submitted to, whichever has its turn.
 
         There are at least as many messages as queued jobs, so none is forgotten; a message too
-        many finds nothing to do.
+        many finds nothing to do. Messages that come while a tenant runs as many jobs as it may are
+        made up for whenever one of these lets its worker go.
         """
         if self._stop.is_set():
             return self._pass_on(job_id)

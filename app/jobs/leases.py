@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from app.jobs import attempts
 from app.jobs.events import STATUS, append_event
 from app.jobs.states import LEASED, TERMINAL, WAITING, Status, allowed_before
-from app.jobs.usage import is_held
+from app.jobs.usage import call_for_free_place, is_held
 from app.kit import outbox
 from app.kit.clock import now
 from app.kit.ids import new_id
@@ -221,18 +221,19 @@ def _held(lease: Lease) -> tuple[Any, ...]:
 def _end(
     session: Session, lease: Lease, status: Status, values: dict[str, Any], told: dict[str, Any]
 ) -> bool:
-    found = session.execute(
+    tenant_id = session.execute(
         update(Job)
         .where(*_held(lease), Job.status.in_(allowed_before(status)))
         .values(status=status, finished_at=now(), lease_token=None, lease_expires_at=None, **values)
-        .returning(Job.id)
+        .returning(Job.tenant_id)
     ).scalar_one_or_none()
-    if found is None:
+    if tenant_id is None:
         return False
     attempts.end(
         session, lease.job_id, status, values.get("error_code"), values.get("error_detail")
     )
     append_event(session, lease.job_id, STATUS, {"status": status, **told})
+    call_for_free_place(session, tenant_id)
     return True
 
 
@@ -270,6 +271,7 @@ def _instead(job: Job, status: Status) -> Status:
 def _let_go(session: Session, job: Job, status: Status, why: Why | None = None) -> Status:
     """Nobody works on the job any more, and this is its new state."""
     assert job.status in allowed_before(status)
+    had_place = job.status in LEASED
     job.lease_token = job.lease_owner = job.lease_expires_at = None
     job.status = status
     if status in TERMINAL:
@@ -282,4 +284,6 @@ def _let_go(session: Session, job: Job, status: Status, why: Why | None = None) 
     attempts.end(session, job.id, status, why.code, why.reason)
     told = {"reason": why.reason, "code": why.code} if why.code else {}
     append_event(session, job.id, STATUS, {"status": status, **told})
+    if had_place:
+        call_for_free_place(session, job.tenant_id)
     return status

@@ -4,19 +4,21 @@ import math
 from collections.abc import Iterable
 from datetime import timedelta
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.access import quotas
 from app.jobs import device_time
 from app.jobs.states import LEASED, Status
+from app.kit import outbox
 from app.kit.clock import now
 from app.models import Job, Tenant
 
 QUEUE_RETRY_SECONDS = 60
 """To wait where the queue is full: nobody knows when a job will end."""
 HELD_SECONDS = 15.0
-"""Between calls for a job that waits until its tenant has a free place on the workers."""
+"""Until workers are called again for a job whose tenant has no free place on them, should nobody
+call them before, when one comes free."""
 
 
 def require_room(session: Session, result_bytes: int) -> None:
@@ -61,6 +63,20 @@ def is_held(session: Session, job_id: str) -> bool:
     again = now() + timedelta(seconds=HELD_SECONDS)
     session.execute(update(Job).where(Job.id == job_id).values(ring_at=again))
     return True
+
+
+def call_for_free_place(session: Session, tenant_id: str) -> None:
+    """A job has left its worker: call workers for those of its tenant that wait, on every queue.
+
+    While a tenant runs as many as it may, workers answer calls for its jobs and take none: these
+    calls are used up, and one is made for each place that comes free.
+    """
+    limited = (Tenant.id == tenant_id, Tenant.max_running_jobs.is_not(None))
+    ready = (Job.status == Status.QUEUED, or_(Job.not_before.is_(None), Job.not_before <= now()))
+    waiting = select(Job.queue, func.min(Job.id)).join(Tenant, Tenant.id == Job.tenant_id)
+    found = session.execute(waiting.where(*limited, *ready).group_by(Job.queue))
+    for queue, job_id in found:
+        outbox.ring(session, job_id, queue)
 
 
 def _count(session: Session, statuses: Iterable[Status], tenant_id: str | None = None) -> int:
