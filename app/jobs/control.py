@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.jobs import repository
+from app.jobs import repository, usage
 from app.jobs.events import STATUS, append_event
 from app.jobs.states import RETRIED, TERMINAL, Status, allowed_before
 from app.kit import outbox
@@ -52,10 +52,12 @@ def resume(session: Session, job_id: str) -> Job:
 
     Raises:
         Conflict: the job has ended, or a worker is just stopping.
+        QuotaExceeded: the tenant has no device time left.
     """
     job = repository.get(session, job_id, lock=True)
     status = Status(job.status)
     if status is Status.PAUSED:
+        usage.require_device_time(session)
         _queue(session, job, "resumed")
     elif status is Status.PAUSING:
         raise Conflict("the job's worker is still stopping; resume it once it is paused")
@@ -74,12 +76,14 @@ def retry(session: Session, job_id: str, *, from_checkpoint: bool) -> Job:
 
     Raises:
         Conflict: the job succeeded, is paused or being stopped, or its dataset was deleted.
+        QuotaExceeded: there is no room for it, as there would be none for a new job.
     """
     job = repository.get(session, job_id, lock=True)
     status = Status(job.status)
     if status in RETRIED:
         if job.dataset_id is None and job.dataset not in load_catalog().datasets:
             raise Conflict(f"the dataset {job.dataset!r} of this job was deleted")
+        usage.require_room(session, job.estimate.get("bytes", {}).get("total", 0))
         job.attempt = 0
         job.deadline_at = deadline_of(job.deadline_seconds)
         job.finished_at = job.error_code = job.error_detail = None

@@ -35,13 +35,29 @@ def require_room(session: Session, result_bytes: int) -> None:
         limit, retry = tenant.max_queued_jobs, QUEUE_RETRY_SECONDS
         quotas.require("max_queued_jobs", limit, wanted, retry_after_seconds=retry)
     quotas.require_bytes(session, tenant, result_bytes)
-    if tenant.max_device_seconds is not None:
-        moment = now()
-        _, end = device_time.month_of(moment)
-        spent = device_time.spent(session, tenant.id, moment)
-        # A job whose time is over is let finish; the next one has to wait for the month to end.
-        limit, retry = tenant.max_device_seconds, math.ceil((end - moment).total_seconds())
-        quotas.require("max_device_seconds", limit, spent + 1, retry_after_seconds=retry)
+    _require_device_time(session, tenant)
+
+
+def require_device_time(session: Session) -> None:
+    """Refuse to let a job that was accepted before go on, where no device time is left.
+
+    Raises:
+        QuotaExceeded: says when the month ends.
+    """
+    tenant = quotas.lock(session)
+    if tenant is not None:
+        _require_device_time(session, tenant)
+
+
+def _require_device_time(session: Session, tenant: Tenant) -> None:
+    if tenant.max_device_seconds is None:
+        return
+    moment = now()
+    _, end = device_time.month_of(moment)
+    spent = device_time.spent(session, tenant.id, moment)
+    # A job whose time is over is let finish; the next one has to wait for the month to end.
+    limit, retry = tenant.max_device_seconds, math.ceil((end - moment).total_seconds())
+    quotas.require("max_device_seconds", limit, spent + 1, retry_after_seconds=retry)
 
 
 def is_held(session: Session, job_id: str) -> bool:

@@ -53,6 +53,36 @@ def test_a_full_queue_takes_no_more_until_a_job_has_left_it(client, state):
     assert post(client).status_code == 202
 
 
+def test_a_retry_needs_the_room_of_a_new_job(client, state):
+    first = post(client).json()
+    client.post(first["urls"]["cancel"])
+    assert post(client).status_code == 202
+    limit(state, max_queued_jobs=1)
+    refused = client.post(f"/v1/jobs/{first['id']}/retry")
+    assert refused.status_code == 429
+    assert "max_queued_jobs is 1" in refused.json()["detail"]
+    limit(state, max_queued_jobs=2, max_stored_bytes=1)
+    refused = client.post(f"/v1/jobs/{first['id']}/retry")
+    assert "max_stored_bytes is 1" in refused.json()["detail"]
+    assert client.get(f"/v1/jobs/{first['id']}").json()["status"] == "cancelled"
+    limit(state, max_stored_bytes=10**9)
+    assert client.post(f"/v1/jobs/{first['id']}/retry").status_code == 200
+
+
+def test_a_paused_job_goes_on_only_while_there_is_device_time(client, state, job_id):
+    month, _ = month_of(now())
+    with unit_of_work(state.sessions) as session:
+        device_time.spend(session, DEFAULT_TENANT, month, month + timedelta(seconds=100))
+    assert client.post(f"/v1/jobs/{job_id}/pause").status_code == 200
+    limit(state, max_device_seconds=100, max_queued_jobs=0)
+    refused = client.post(f"/v1/jobs/{job_id}/resume")
+    assert refused.status_code == 429
+    assert "max_device_seconds is 100" in refused.json()["detail"]
+    limit(state, max_device_seconds=101)
+    resumed = client.post(f"/v1/jobs/{job_id}/resume")
+    assert resumed.json()["status"] == "queued", "it had its place in the queue before"
+
+
 def test_a_repeated_request_is_no_further_job(client, state):
     limit(state, max_queued_jobs=1)
     headers = {"Idempotency-Key": "once"}
