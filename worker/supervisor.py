@@ -4,11 +4,13 @@ SQL decides who works on a job; the supervisor holds a lease on it, and everythi
 that lease. It loads no tensor library: the child does the work, and can be killed.
 """
 
+import errno
 import logging
 import socket
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from sqlalchemy.orm import Session
@@ -33,6 +35,10 @@ from worker.settlement import Settlement
 from worker.tools import Tools
 
 logger = logging.getLogger(__name__)
+
+NO_WORKSPACE = "no_workspace"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""What a disk says on which no job could be begun."""
 
 
 def runner_command(settings: Settings) -> list[str]:
@@ -84,10 +90,15 @@ class Supervisor:
         with (
             logs.bound(job_id=lease.job_id, attempt=lease.attempt),
             Pulse(self._tools.sessions, lease, settings.heartbeat_seconds) as pulse,
-            self._places.workspace(lease.token) as workspace,
+            ExitStack() as stack,
         ):
             logger.info("job %s: attempt %d begins", lease.job_id, lease.attempt)
-            return self._work(lease, pulse, workspace)
+            try:
+                workspace = stack.enter_context(self._places.workspace(lease.token))
+            except OSError as error:
+                self._leave(lease, _not_begun(lease, error))
+            else:
+                self._work(lease, pulse, workspace)
 
     def _pass_on(self, job_id: str) -> None:
         """A message that came too late: this process ends, another may take the job."""
@@ -110,11 +121,14 @@ class Supervisor:
             outcome = Outcome(Verdict.LOST)
         if outcome.code == CheckpointError.code:
             checkpoint.delete()  # before anybody else may claim the job and fetch it again
+        if self._leave(lease, outcome) is Status.SUCCEEDED:
+            checkpoint.delete()  # otherwise a retry may go on from it
+
+    def _leave(self, lease: Lease, outcome: Outcome) -> Status | None:
         status = Settlement(self._tools, lease, self._stop).settle(outcome)
         now = status or "somebody else's"
         logger.info("job %s: %s, now %s %s", lease.job_id, outcome.verdict, now, outcome.detail)
-        if status is Status.SUCCEEDED:
-            checkpoint.delete()  # otherwise a retry may go on from it
+        return status
 
     def _attempt(
         self, lease: Lease, pulse: Pulse, workspace: Path, checkpoint: Checkpoint
@@ -129,6 +143,10 @@ class Supervisor:
             logger.warning("job %s: nothing to begin with: %s", lease.job_id, error)
             detail = f"the storage could not be reached ({type(error).__name__})"
             return Outcome(Verdict.POSTPONED, code="storage_error", detail=detail)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            return _not_begun(lease, error)
         journal = Journal(self._tools.sessions, lease)
         child = Child(self._command, order)
         with checkpoint:
@@ -137,3 +155,10 @@ class Supervisor:
         if outcome.verdict in STOPPED_BEFORE_THE_END:
             checkpoint.try_to_store()
         return outcome
+
+
+def _not_begun(lease: Lease, error: OSError) -> Outcome:
+    """The worker has no disk to work on: no fault of the job, which others may be able to do."""
+    logger.error("job %s: no workspace: %s", lease.job_id, error)
+    detail = f"its worker has no disk to work on ({error.strerror or type(error).__name__})"
+    return Outcome(Verdict.POSTPONED, code=NO_WORKSPACE, detail=detail)

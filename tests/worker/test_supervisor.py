@@ -1,5 +1,6 @@
 """Every way an attempt can end, with a scripted child."""
 
+import errno
 import gc
 import itertools
 import os
@@ -182,6 +183,33 @@ def test_a_storage_that_is_away_uses_up_no_attempts(desk, monkeypatch):
     assert {(row.outcome, row.code) for row in desk.attempts(job_id)} == {
         ("queued", "storage_error")
     }
+    desk.run("finish", job_id)
+    assert (desk.job(job_id).status, desk.job(job_id).attempt) == ("succeeded", 1)
+
+
+@pytest.mark.parametrize("where", ["workspace", "dataset"])
+def test_a_worker_without_a_disk_uses_up_no_attempts(desk, monkeypatch, where):
+    """Neither where it cannot make a directory nor where nothing more fits into it."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "/home/us/.secret")
+
+    desk.write_bundle()
+    job_id, work = desk.submit(), desk.tools.settings.home / "work"
+    with monkeypatch.context() as patch:
+        if where == "workspace":
+            work.write_text("no directory")
+        else:
+            patch.setattr(Storage, "get_file", full)
+        for _ in range(desk.tools.settings.max_attempts + 1):
+            desk.run("finish", job_id)
+    assert (desk.job(job_id).status, desk.starts()) == ("queued", 0)
+    assert {(row.outcome, row.code) for row in desk.attempts(job_id)} == {
+        ("queued", "no_workspace")
+    }
+    assert "no disk to work on (N" in desk.attempts(job_id)[0].detail
+    if where == "workspace":
+        work.unlink()
     desk.run("finish", job_id)
     assert (desk.job(job_id).status, desk.job(job_id).attempt) == ("succeeded", 1)
 
