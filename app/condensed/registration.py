@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from app.jobs.reuse import code_version
 from app.kit.clock import now
 from app.kit.ids import new_id
 from app.models import Condensed, Job
@@ -48,7 +49,7 @@ def describe_bundle(job: Job, directory: Path) -> Condensed:
         report=report.model_dump(mode="json"),
         headline=headline,
         files=files,
-        code_version=report.environment.dcpi,
+        code_version=code_version(),
         created_at=now(),
     )
 

@@ -4,11 +4,11 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, or_, select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from app.kit.pages import PageQuery
-from app.models import Condensed, Job
+from app.models import Job
 from dcpi_core.spec.errors import NotFound
 
 
@@ -53,15 +53,3 @@ def find(
 def has_type(column: Any, pi_type: str) -> Any:
     """Whether a comma-separated column contains the type."""
     return ("," + column + ",").contains(f",{pi_type},", autoescape=True)
-
-
-TWIN = (
-    select(Condensed.id)
-    .join(Job, Job.id == Condensed.job_id)
-    .where(Job.spec_digest == bindparam("digest"), Condensed.code_version == bindparam("version"))
-    .where(*(table.tenant_id == bindparam("tenant_id") for table in (Job, Condensed)))
-    .where(Job.finished_at.is_not(None))  # as its index says
-    .order_by(Condensed.id.desc())
-    .limit(1)
-)
-"""What the latest job of a tenant with this very spec has made, by this version of the code."""

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Row, Select, bindparam, literal, select
 from sqlalchemy.orm import Session
 
 from app.access import quotas
-from app.jobs import picking, repository, usage
+from app.jobs import picking, reuse, usage
 from app.jobs.control import deadline_of
 from app.jobs.events import first_event
 from app.jobs.kinds import Kind
@@ -30,7 +30,6 @@ from app.kit.tenancy import tenant_of
 from app.models import Condensed, Job, Tenant
 from app.settings import Settings
 from app.webhooks.outbox import announce
-from dcpi_core import __version__
 from dcpi_core.spec.errors import InvalidInput
 from dcpi_core.spec.estimate import Estimate, estimate
 from dcpi_core.spec.job import NO_PRIVILEGED, JobSpec, JobSubmission, Priority
@@ -142,7 +141,7 @@ def _row(
 
 def _ask(session: Session, job: Job) -> Row[bool, int, str | None]:
     """Whether the tenant has quotas, how many of its jobs go first, and whose result would do."""
-    given = {"digest": job.spec_digest, "version": __version__, **picking.place(job)}
+    given = {"digest": job.spec_digest, "version": reuse.code_version(), **picking.place(job)}
     queue, moment = (job.tenant_id, job.queue, job.priority), time.monotonic()
     if moment < _long.get(queue, 0.0):
         return session.connection().execute(_STANDING_IN_LONG_QUEUE, given).one()
@@ -155,7 +154,7 @@ def _ask(session: Session, job: Job) -> Row[bool, int, str | None]:
 def _standing(ahead: ColumnElement[int]) -> Select[bool, int, str | None]:
     # Each part of it names the tenant itself: to have the session restrict it takes longer than all
     # that the database does for it.
-    wanted = select(quotas.HAS_QUOTAS, ahead, repository.TWIN.scalar_subquery())
+    wanted = select(quotas.HAS_QUOTAS, ahead, reuse.TWIN.scalar_subquery())
     return wanted.where(Tenant.id == bindparam("tenant_id"))
 
 

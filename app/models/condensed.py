@@ -13,6 +13,8 @@ from app.models.tenant import Owned
 class Condensed(Owned, Base):
     """A finished bundle; ``files`` lists {path, bytes, sha256, media_type} of every file.
 
+    ``code_version`` is the beginning of the digest of the sources that made it.
+
     ``manifest`` and ``report`` are only read where they are asked for: no answer shows them, and
     they can be long.
     """

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
+from app.jobs.reuse import code_version
 from app.kit.app_state import AppState
 from app.kit.clock import now
 from app.kit.db import build_engine
@@ -18,7 +19,6 @@ from app.main import create_app
 from app.migrate import upgrade
 from app.models import DEFAULT_TENANT, Condensed, Dataset, Job
 from app.settings import Settings
-from dcpi_core import __version__
 from dcpi_core.client import Client
 from dcpi_core.spec.catalog import load_catalog
 
@@ -67,7 +67,7 @@ def result(job_id: str, **changes) -> Condensed:
         "report": {},
         "headline": {},
         "files": [],
-        "code_version": __version__,
+        "code_version": code_version(),
         "created_at": now(),
     }
     return Condensed(**(row | changes))

@@ -10,6 +10,7 @@ from app.jobs import leases
 from app.kit.db import unit_of_work
 from app.models import Condensed, Job
 from dcpi_core.spec.report import Arm, ByteCount, Environment, Report
+from tests.app.conftest import FOUR_WORDS
 
 FILES = {"data.safetensors": bytes(range(256)) * 20, "previews/grid.png": b"\x89PNG fake"}
 
@@ -65,6 +66,11 @@ def test_the_row_tells_what_the_report_says(client, condensed_id):
     assert found["bytes_total"] == 6
     assert next(iter(found["headline"])) == "privileged"
     assert found["headline"]["random"]["n"] == 2
+
+
+def test_it_is_the_answer_to_an_equal_job_by_the_same_code(client, condensed_id):
+    again = client.post("/v1/jobs", json=FOUR_WORDS).json()
+    assert (again["cached"], again["result"]["condensed_id"]) == (True, condensed_id)
 
 
 def test_files_are_listed_and_come_as_they_are(client, condensed_id):

@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy import select
 
 from app.jobs import leases
+from app.jobs.reuse import DIGITS
 from app.kit.db import unit_of_work
 from app.models import OutboxMessage
 from dcpi_core import __version__
@@ -16,8 +17,8 @@ def submit(client, **changes):
     return response.json()
 
 
-def succeed(state, job_id, version=__version__) -> str:
-    row = result(job_id, headline={"base": {"mean": 0.5}}, code_version=version)
+def succeed(state, job_id, **changes) -> str:
+    row = result(job_id, headline={"base": {"mean": 0.5}}, **changes)
     with unit_of_work(state.sessions) as session:
         lease = leases.claim(session, job_id, "worker", 60)
         assert leases.finish(session, lease, row)
@@ -61,8 +62,10 @@ def test_what_is_not_finished_is_not_reused(client, job_id):
     assert submit(client)["status"] == "queued"
 
 
-def test_another_version_computes_for_itself(client, state, job_id):
-    succeed(state, job_id, version="0.0.1")
+@pytest.mark.parametrize("made_by", [__version__, "0" * DIGITS, ""])
+def test_other_code_computes_for_itself(client, state, job_id, made_by):
+    """Of the same version number too, which stays the same for many changes of the code."""
+    succeed(state, job_id, code_version=made_by)
     assert submit(client)["status"] == "queued"
 
 
