@@ -6,18 +6,22 @@ once its lease is over.
 """
 
 import logging
+import time
+from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, delete, exists, or_, select
 from sqlalchemy.orm import Session
 
 from app.kit.clock import now
 from app.kit.db import SessionFactory, reading, unit_of_work
-from app.kit.storage import Storage
+from app.kit.storage import Storage, StorageAway
 from app.models import Erasure, Job
 
 logger = logging.getLogger(__name__)
 
 BATCH = 100
+ROUND_SECONDS = 5.0
+"""After which no further note is begun."""
 
 
 def erase(session: Session, key: str) -> None:
@@ -44,24 +48,44 @@ def due() -> ColumnElement[bool]:
 def carry_out(sessions: SessionFactory, storage: Storage) -> int:
     """Delete what is noted; returns how many notes are done with. Safe to run twice at once.
 
-    What the storage refuses stays noted, and holds up nothing else.
+    What the storage refuses is noted anew, behind all others. A round ends with the first note for
+    which the storage does not answer, and after ``ROUND_SECONDS`` in any case: whoever carries this
+    out has other duties.
     """
-    with reading(sessions) as session:
-        noted = session.scalars(
-            select(Erasure).where(due()).order_by(Erasure.id).limit(BATCH)
-        ).all()
-    done = [note.id for note in noted if _gone(storage, note.key)]
-    if done:
+    done, left = [], []
+    began = time.monotonic()
+    for note in _noted(sessions):
+        try:
+            _delete(storage, note.key)
+        except Exception as error:  # noqa: BLE001 - drivers raise what they like
+            logger.warning("%s is not deleted yet: %s", note.key, error)
+            left.append(note.id)
+            if isinstance(error, StorageAway):
+                break
+        else:
+            done.append(note.id)
+        if time.monotonic() - began > ROUND_SECONDS:
+            break
+    if done or left:
         with unit_of_work(sessions) as session:
             session.execute(delete(Erasure).where(Erasure.id.in_(done)))
+            _put_last(session, left)
     return len(done)
 
 
-def _gone(storage: Storage, key: str) -> bool:
-    try:
-        for found in storage.keys(key.rstrip("/")) if key.endswith("/") else [key]:
-            storage.delete(found)
-    except Exception as error:  # noqa: BLE001 - drivers raise what they like
-        logger.warning("%s is not deleted yet: %s", key, error)
-        return False
-    return True
+def _noted(sessions: SessionFactory) -> Sequence[Erasure]:
+    with reading(sessions) as session:
+        return session.scalars(select(Erasure).where(due()).order_by(Erasure.id).limit(BATCH)).all()
+
+
+def _delete(storage: Storage, key: str) -> None:
+    for found in storage.keys(key.rstrip("/")) if key.endswith("/") else [key]:
+        storage.delete(found)
+
+
+def _put_last(session: Session, left: Sequence[int]) -> None:
+    """Write these notes anew, unless somebody else has carried them out meanwhile."""
+    columns = (Erasure.key, Erasure.lease_token, Erasure.created_at)
+    taken = delete(Erasure).where(Erasure.id.in_(left)).returning(*columns)
+    for key, lease_token, created_at in session.execute(taken).all():
+        session.add(Erasure(key=key, lease_token=lease_token, created_at=created_at))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import obstore
 from anyio import CapacityLimiter, to_thread
 from obstore.exceptions import BaseError as StorageError
+from obstore.exceptions import GenericError as StorageAway
 from obstore.exceptions import NotFoundError
 from obstore.store import LocalStore, S3Store
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from obstore import GetOptions, GetResult
     from obstore.store import S3Config
 
-__all__ = ["ByteRange", "Storage", "StorageError", "open_storage"]
+__all__ = ["ByteRange", "Storage", "StorageAway", "StorageError", "open_storage"]
 
 logger = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from obstore.exceptions import GenericError
 from sqlalchemy import func, select, update
 
 from app.condensed.registration import object_key
@@ -11,7 +12,7 @@ from app.kit import erasure
 from app.kit.clock import now
 from app.kit.db import unit_of_work
 from app.kit.storage import Storage
-from app.models import DEFAULT_TENANT, Dataset, Job
+from app.models import DEFAULT_TENANT, Dataset, Erasure, Job
 from app.models import Base as Tables
 from app.removal import service
 from dcpi_core.spec.catalog import load_catalog
@@ -103,6 +104,56 @@ def test_a_storage_that_is_away_keeps_nothing_in_the_end(client, state, put, mon
     monkeypatch.setattr(Storage, "delete", delete)
     assert erasure.carry_out(state.sessions, state.storage) == 1
     assert (everything(state), rows(state)) == ([], {})
+
+
+def noted(state, count: int) -> None:
+    with unit_of_work(state.sessions) as session:
+        for number in range(count):
+            erasure.erase(session, f"datasets/{number}")
+            session.flush()
+
+
+def still_noted(state) -> list[str]:
+    with state.sessions() as session:
+        keys = session.scalars(select(Erasure.key).order_by(Erasure.id))
+        return [key.split("/")[1] for key in keys]
+
+
+def test_a_storage_that_does_not_answer_is_asked_once_a_round(state, monkeypatch):
+    asked = []
+
+    def away(storage, key):
+        asked.append(key)
+        raise GenericError("nobody there")
+
+    monkeypatch.setattr(Storage, "delete", away)
+    noted(state, 3)
+    with state.sessions() as session:
+        since = session.scalars(select(Erasure.created_at).order_by(Erasure.id)).first()
+    assert erasure.carry_out(state.sessions, state.storage) == 0
+    assert asked == ["datasets/0"]
+    assert still_noted(state) == ["1", "2", "0"], "another one is asked for next"
+    with state.sessions() as session:
+        assert min(session.scalars(select(Erasure.created_at))) == since
+
+
+def test_what_is_refused_again_and_again_does_not_block_the_rest(state, monkeypatch):
+    def refuses_some(storage, key):
+        if key < "datasets/3":
+            raise PermissionError("no")
+
+    monkeypatch.setattr(Storage, "delete", refuses_some)
+    monkeypatch.setattr(erasure, "BATCH", 2)
+    noted(state, 5)
+    done = [erasure.carry_out(state.sessions, state.storage) for _ in range(3)]
+    assert (sum(done), sorted(still_noted(state))) == (2, ["0", "1", "2"])
+
+
+def test_a_slow_storage_is_left_after_a_while(state, monkeypatch):
+    monkeypatch.setattr(erasure, "ROUND_SECONDS", 0.0)
+    noted(state, 3)
+    assert erasure.carry_out(state.sessions, state.storage) == 1
+    assert still_noted(state) == ["1", "2"]
 
 
 def test_a_shared_result_stays_until_its_last_job_is_deleted(client, state, put):
