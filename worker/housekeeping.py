@@ -41,6 +41,7 @@ class Housekeeper:
         self._tools = tools
         self._places = Places(tools.settings.home)
         self._swept_at = -SWEEP_SECONDS
+        self._more_old = False
 
     def run(self, stop: threading.Event, every_seconds: float = ROUND_SECONDS) -> None:
         """Rounds until ``stop`` is set."""
@@ -50,6 +51,8 @@ class Housekeeper:
     def round(self) -> None:
         """One round; the sweeping only once in a while."""
         duties = [self.reap, self.expire, self.remind, self.relay, self.erase]
+        if self._more_old:
+            duties += [self.sweep_old]
         if time.monotonic() - self._swept_at >= SWEEP_SECONDS:
             self._swept_at = time.monotonic()
             duties += [self.sweep_places, self.sweep_checkpoints, self.sweep_keys]
@@ -81,13 +84,18 @@ class Housekeeper:
         erasure.carry_out(self._tools.sessions, self._tools.storage)
 
     def sweep_old(self) -> None:
-        """Delete jobs that ended too long ago, if the settings say when that is."""
+        """Delete jobs that ended too long ago, if the settings say when that is.
+
+        A batch at a time, the next one in the next round: dead leases do not wait for all.
+        """
         days = self._tools.settings.retention_days
         if days is None:
             return
         with unit_of_work(self._tools.sessions) as session:
-            for job_id in removal.delete_old(session, days):
-                logger.info("job %s: deleted after %g days", job_id, days)
+            found = removal.delete_old(session, days)
+        self._more_old = len(found) == removal.BATCH
+        for job_id in found:
+            logger.info("job %s: deleted after %g days", job_id, days)
 
     def sweep_messages(self) -> None:
         """Delete the record of webhooks that were settled long ago."""

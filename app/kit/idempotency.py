@@ -63,6 +63,7 @@ def _write(session: Session, operation: str, key: str, body: Any, answer: Answer
         "key": key,
         "fingerprint": _fingerprint(body),
         "answer": answer,
+        "object_id": answer.get("id"),
         "created_at": now(),
     }
     connection = session.connection()

@@ -26,7 +26,10 @@ class OutboxMessage(Base):
 
 
 class IdempotencyKey(Owned, Base):
-    """The first answer to a request, for whoever repeats it with the same key."""
+    """The first answer to a request, for whoever repeats it with the same key.
+
+    ``object_id`` is the id of what the answer tells of.
+    """
 
     __tablename__ = "idempotency_keys"
     __table_args__ = (UniqueConstraint("tenant_id", "operation", "key"),)
@@ -36,4 +39,5 @@ class IdempotencyKey(Owned, Base):
     key: Mapped[str] = mapped_column(String(255))
     fingerprint: Mapped[str] = mapped_column(String(64))
     answer: Mapped[dict[str, Any]] = mapped_column(Json)
+    object_id: Mapped[str | None] = mapped_column(String(40), index=True)
     created_at: Mapped[datetime] = mapped_column(UtcTime)

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.jobs.states import TERMINAL
@@ -54,8 +54,12 @@ def active_jobs_on(session: Session, dataset_id: str) -> int:
 
 def forget_answers(session: Session, object_id: str) -> None:
     """Answers kept for repeated requests describe what they created."""
-    told = IdempotencyKey.answer["id"].as_string() == object_id
-    session.execute(delete(IdempotencyKey).where(told))
+    told = IdempotencyKey.object_id == object_id
+    # As the version wrote them that knew no such column; none is left a day after the last of it.
+    told_before = and_(
+        IdempotencyKey.object_id.is_(None), IdempotencyKey.answer["id"].as_string() == object_id
+    )
+    session.execute(delete(IdempotencyKey).where(or_(told, told_before)))
 
 
 def delete_history(session: Session, job_id: str) -> None:

@@ -26,6 +26,7 @@ from dcpi_core.spec.catalog import load_catalog
 from dcpi_core.spec.errors import Conflict, NotFound
 
 BATCH = 100
+"""Jobs that are deleted in one transaction."""
 
 
 def delete_job(session: Session, job_id: str) -> None:
@@ -89,7 +90,7 @@ def delete_dataset(session: Session, wanted: str) -> None:
 
 
 def delete_old(session: Session, days: float) -> list[str]:
-    """Delete jobs that ended more than so many days ago; returns which, a hundred at most."""
+    """Delete jobs that ended more than so many days ago; returns which, ``BATCH`` at most."""
     found = repository.ended_before(session, now() - timedelta(days=days), BATCH)
     for job_id in found:
         delete_job(session, job_id)

@@ -12,7 +12,7 @@ from app.kit import erasure
 from app.kit.clock import now
 from app.kit.db import unit_of_work
 from app.kit.storage import Storage
-from app.models import DEFAULT_TENANT, Dataset, Erasure, Job
+from app.models import DEFAULT_TENANT, Dataset, Erasure, IdempotencyKey, Job
 from app.models import Base as Tables
 from app.removal import service
 from dcpi_core.spec.catalog import load_catalog
@@ -79,6 +79,15 @@ def test_a_deleted_job_leaves_nothing(client, state, put):
     assert {"jobs", "condensed", "job_events", "attempts", "outbox", "idempotency_keys"} <= set(
         before
     )
+
+
+def test_an_answer_that_an_older_version_kept_is_forgotten_too(client, state, put):
+    job_id = finished(client, state, put)
+    with unit_of_work(state.sessions) as session:
+        assert session.scalars(select(IdempotencyKey.object_id)).all() == [job_id]
+        session.execute(update(IdempotencyKey).values(object_id=None))
+    assert client.delete(f"/v1/jobs/{job_id}").status_code == 204
+    assert "idempotency_keys" not in rows(state)
 
 
 def test_a_job_that_has_not_ended_is_not_deleted(client, job_id):

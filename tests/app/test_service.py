@@ -173,6 +173,22 @@ def test_migrations_can_be_taken_back(tmp_path):
     upgrade(url)
 
 
+def test_answers_that_were_kept_before_are_found_by_what_they_created(database_url):
+    upgrade(database_url, "0009_owner_is_named")
+    engine = build_engine(database_url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO idempotency_keys "
+            "(tenant_id, operation, key, fingerprint, answer, created_at) VALUES "
+            "('tnt_default', 'createJob', 'k', '', '{\"id\": \"job_1\"}', '2026-01-01 00:00:00')"
+        )
+    upgrade(database_url)
+    with engine.connect() as connection:
+        found = connection.exec_driver_sql("SELECT object_id FROM idempotency_keys").scalars().all()
+    engine.dispose()
+    assert found == ["job_1"]
+
+
 def test_what_was_there_before_tenants_belongs_to_the_default_one(database_url):
     upgrade(database_url, "0001")
     engine = build_engine(database_url)

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -128,6 +129,25 @@ def test_expired_idempotency_keys_are_forgotten(desk, keeper):
     keeper.sweep_keys()
     with reading(desk.tools.sessions) as session:
         assert session.scalars(select(IdempotencyKey.key)).all() == ["young"]
+
+
+def test_a_backlog_of_old_jobs_is_deleted_round_by_round(desk, monkeypatch):
+    kept = desk.tools.settings.model_copy(update={"retention_days": 30})
+    desk.tools = replace(desk.tools, settings=kept)
+    keeper = Housekeeper(desk.tools)
+    monkeypatch.setattr(removal, "BATCH", 2)
+    old = [desk.submit(seed=seed) for seed in range(5)]
+    for job_id in old:
+        desk.cancel(job_id)
+    long_ago = now() - timedelta(days=31)
+    desk.change(lambda session: session.execute(update(Job).values(finished_at=long_ago)))
+
+    def left() -> int:
+        keeper.round()
+        with reading(desk.tools.sessions) as session:
+            return len(session.scalars(select(Job.id)).all())
+
+    assert [left() for _ in range(3)] == [3, 1, 0]
 
 
 def test_one_duty_that_fails_does_not_stop_the_others(desk, keeper, monkeypatch):
