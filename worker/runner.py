@@ -40,6 +40,8 @@ from worker.protocol import (
 )
 
 ALIVE_SECONDS = 2.0
+WANT_OF_MEMORY = ("can't allocate memory", "out of memory", "_ALLOC_FAILED")
+"""What the CPU's allocator, the CUDA runtime, and cuBLAS, cuDNN, cuSOLVER and cuFFT say of it."""
 
 
 class Voice:
@@ -171,9 +173,10 @@ def _verify(order: VerifyOrder, place: Workplace, watch: Watch) -> Path:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    # On a CPU torch raises a plain RuntimeError, told from others by its text only.
+    # Only torch's own allocator of GPU memory has a class for it. That of the CPU, the CUDA runtime
+    # and its libraries make a RuntimeError, told from others by its text only.
     known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return known or "can't allocate memory" in str(error)
+    return known or any(text in str(error) for text in WANT_OF_MEMORY)
 
 
 def _memory_advice(error: Exception) -> str:

@@ -101,6 +101,11 @@ def test_the_jobs_own_fault(spoken, monkeypatch):
         MemoryError(),
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore"),
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 2 bytes"),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `...`"),
+        RuntimeError("cuFFT error: CUFFT_ALLOC_FAILED"),
     ],
 )
 def test_want_of_memory_is_told_apart(spoken, monkeypatch, error):
@@ -111,9 +116,12 @@ def test_want_of_memory_is_told_apart(spoken, monkeypatch, error):
     assert "\n" not in line.detail
 
 
-def test_a_bug_is_left_to_show_its_traceback(spoken, monkeypatch):
-    with pytest.raises(RuntimeError, match="shapes"):
-        spoken.execute(monkeypatch, raising(RuntimeError("shapes do not match")))
+@pytest.mark.parametrize(
+    "text", ["shapes do not match", "CUDA error: an illegal memory access was encountered"]
+)
+def test_a_bug_is_left_to_show_its_traceback(spoken, monkeypatch, text):
+    with pytest.raises(RuntimeError, match=text):
+        spoken.execute(monkeypatch, raising(RuntimeError(text)))
     assert spoken.lines == []
 
 
