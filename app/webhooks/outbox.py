@@ -2,11 +2,12 @@
 
 import json
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app.kit.clock import now
@@ -38,11 +39,21 @@ GONE = 410
 TAKEN_SECONDS = 60.0
 
 
+class Waiting(NamedTuple):
+    """A message whose time has come, and whose it is."""
+
+    id: str
+    endpoint_id: str
+    tenant_id: str
+
+
 @dataclass(frozen=True)
 class Parcel:
     """A message that was taken to be sent: everything that is needed without the database."""
 
     id: str
+    endpoint_id: str
+    tenant_id: str
     url: str
     secrets: tuple[str, ...]
     body: bytes
@@ -85,21 +96,34 @@ def _put(session: Session, endpoint: WebhookEndpoint, job_id: str, payload: dict
     )
 
 
-def due(limit: int) -> Any:
-    """Statement for the messages whose time has come."""
-    waiting = select(WebhookDelivery).where(WebhookDelivery.next_at <= now())
-    return waiting.order_by(WebhookDelivery.next_at).limit(limit)
+def due(per_endpoint: int) -> Any:
+    """Statement for the messages whose time has come, of each endpoint the first so many."""
+    own = func.row_number().over(
+        partition_by=WebhookDelivery.endpoint_id, order_by=WebhookDelivery.next_at
+    )
+    columns = (WebhookDelivery.id, WebhookDelivery.endpoint_id, WebhookDelivery.next_at)
+    turn = select(*columns, own.label("turn")).where(WebhookDelivery.next_at <= now()).subquery()
+    whose = select(turn.c.id, turn.c.endpoint_id, WebhookEndpoint.tenant_id)
+    joined = whose.join(WebhookEndpoint, WebhookEndpoint.id == turn.c.endpoint_id)
+    return joined.where(turn.c.turn <= per_endpoint).order_by(turn.c.next_at)
 
 
-def take(session: Session, limit: int) -> list[Parcel]:
-    """Messages to send now; nobody else gets them for a minute."""
-    found = session.scalars(due(limit).with_for_update(skip_locked=True)).all()
+def waiting(session: Session, per_endpoint: int) -> list[Waiting]:
+    """What ``due`` finds, the oldest first."""
+    return [Waiting(*found) for found in session.execute(due(per_endpoint))]
+
+
+def take(session: Session, chosen: Collection[str]) -> list[Parcel]:
+    """Those of the messages that nobody has taken yet; nobody else gets them for a minute."""
+    own = (WebhookDelivery.id.in_(chosen), WebhookDelivery.next_at <= now())
+    found = select(WebhookDelivery).where(*own).order_by(WebhookDelivery.next_at)
     parcels = []
-    for delivery in found:
+    for delivery in session.scalars(found.with_for_update(skip_locked=True)).all():
         delivery.next_at = now() + timedelta(seconds=TAKEN_SECONDS)
         endpoint = session.get_one(WebhookEndpoint, delivery.endpoint_id)
         body = json.dumps(delivery.payload, separators=(",", ":")).encode()
-        parcels.append(Parcel(delivery.id, endpoint.url, _secrets(endpoint), body))
+        whose = (endpoint.id, endpoint.tenant_id)
+        parcels.append(Parcel(delivery.id, *whose, endpoint.url, _secrets(endpoint), body))
     return parcels
 
 

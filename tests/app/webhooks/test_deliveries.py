@@ -2,6 +2,7 @@
 
 import json
 import socket
+import threading
 from datetime import timedelta
 
 import pytest
@@ -11,8 +12,9 @@ from app.kit.clock import now
 from app.kit.db import unit_of_work
 from app.models import WebhookDelivery
 from app.webhooks import outbox, service, signing
-from app.webhooks.courier import Courier, NoAnswer, sender
+from app.webhooks.courier import AT_ONCE, PER_ENDPOINT, PER_TENANT, Courier, NoAnswer, sender
 from tests.app.conftest import FOUR_WORDS
+from tests.servers import wait_until
 
 HOOK = {"url": "https://hooks.example/dcpi"}
 
@@ -41,6 +43,14 @@ def courier(state, wire):
     return Courier(state.sessions, wire)
 
 
+def deliver(courier) -> int:
+    """A round to its end; returns how many messages were sent."""
+    begun = courier.round()
+    for message in begun:
+        message.result(timeout=10)
+    return len(begun)
+
+
 def add(client, **changes):
     response = client.post("/v1/webhook-endpoints", json=HOOK | changes)
     assert response.status_code == 201, response.json()
@@ -66,7 +76,7 @@ def make_due(state):
 def test_a_change_of_state_is_told_and_signed(client, wire, courier):
     endpoint = add(client)
     job_id = cancelled_job(client)
-    assert courier.round() == 1
+    assert deliver(courier) == 1
     ((url, headers, body),) = wire.sent
     message = json.loads(body)
     assert url == HOOK["url"]
@@ -79,13 +89,13 @@ def test_a_change_of_state_is_told_and_signed(client, wire, courier):
     (delivery,) = deliveries(client, endpoint)
     assert (delivery["id"], delivery["status"]) == (headers["webhook-id"], "delivered")
     assert (delivery["tries"], delivery["last_status"]) == (1, 200)
-    assert courier.round() == 0
+    assert deliver(courier) == 0
 
 
 def test_only_wanted_events_are_sent(client, wire, courier):
     add(client, events=["job.succeeded"])
     cancelled_job(client)
-    assert courier.round() == 0
+    assert deliver(courier) == 0
 
 
 def test_a_change_that_is_rolled_back_is_not_told(client, state, courier, job_id):
@@ -94,7 +104,7 @@ def test_a_change_that_is_rolled_back_is_not_told(client, state, courier, job_id
         outbox.announce(session, job_id, "failed")
         session.flush()
         session.rollback()
-    assert courier.round() == 0
+    assert deliver(courier) == 0
 
 
 @pytest.mark.parametrize(
@@ -104,14 +114,14 @@ def test_a_failure_is_tried_again_later_under_the_same_id(client, state, wire, c
     endpoint = add(client)
     cancelled_job(client)
     wire.answer = answer
-    assert (courier.round(), courier.round()) == (1, 0), "not at once"
+    assert (deliver(courier), deliver(courier)) == (1, 0), "not at once"
     (delivery,) = deliveries(client, endpoint)
     assert delivery["status"] == "waiting"
     expected = answer if isinstance(answer, int) else None
     assert (delivery["last_status"], bool(delivery["last_error"])) == (expected, expected is None)
     wire.answer = 204
     make_due(state)
-    assert courier.round() == 1
+    assert deliver(courier) == 1
     first, second = (headers for _, headers, _ in wire.sent)
     assert first["webhook-id"] == second["webhook-id"]
     assert deliveries(client, endpoint)[0]["status"] == "delivered"
@@ -132,7 +142,7 @@ def test_pauses_grow_and_tries_end(client, state, wire, courier):
     cancelled_job(client)
     wire.answer = 503
     pauses = []
-    while courier.round():
+    while deliver(courier):
         (delivery,) = deliveries(client, endpoint)
         if delivery["next_at"] is None:
             break
@@ -149,7 +159,7 @@ def test_gone_disables_the_endpoint_and_a_redelivery_enables_it(client, wire, co
     endpoint = add(client)
     cancelled_job(client)
     wire.answer = 410
-    courier.round()
+    deliver(courier)
     path = f"/v1/webhook-endpoints/{endpoint['id']}"
     assert client.get(path).json()["enabled"] is False
     cancelled_job(client)
@@ -158,7 +168,7 @@ def test_gone_disables_the_endpoint_and_a_redelivery_enables_it(client, wire, co
     again = client.post(f"{path}/deliveries/{delivery['id']}/redeliver")
     assert (again.status_code, again.json()["status"]) == (202, "waiting")
     wire.answer = 200
-    assert courier.round() == 1
+    assert deliver(courier) == 1
     assert wire.sent[0][1]["webhook-id"] == wire.sent[1][1]["webhook-id"]
     assert client.get(path).json()["enabled"] is True
 
@@ -168,11 +178,63 @@ def test_after_a_rotation_both_secrets_sign_for_a_day(client, state, wire, couri
     new = client.post(f"/v1/webhook-endpoints/{old['id']}/rotate").json()
     assert new["secret"] != old["secret"]
     cancelled_job(client)
-    courier.round()
+    deliver(courier)
     _, headers, body = wire.sent[0]
     parts = headers["webhook-id"], int(headers["webhook-timestamp"]), body
     expected = [signing.sign(secret, *parts) for secret in (new["secret"], old["secret"])]
     assert headers["webhook-signature"].split() == expected
+
+
+class Receivers:
+    """In place of the network: those with "hole" in their address do not answer until the end."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+        self.answered: list[str] = []
+        self.held: list[str] = []
+
+    def __call__(self, url, headers, body) -> int:
+        if "hole" in url:
+            self.held.append(url)
+            assert self.over.wait(20)
+        self.answered.append(url)
+        return 200
+
+
+@pytest.fixture
+def receivers():
+    found = Receivers()
+    yield found
+    found.over.set()
+
+
+def test_a_receiver_that_does_not_answer_holds_up_nobody_else(client, state, receivers):
+    courier = Courier(state.sessions, receivers)
+    add(client, url="https://hole.example/")
+    for _ in range(20):
+        cancelled_job(client)
+    courier.start()
+    wait_until(lambda: receivers.held, "a message to the hole", 10)
+    add(client, url="https://quick.example/")
+    for _ in range(5):
+        cancelled_job(client)
+    wait_until(lambda: len(receivers.answered) == 5, "the others", 10)
+    assert len(receivers.held) == PER_ENDPOINT
+    courier.stop()
+
+
+def test_one_tenant_does_not_take_all_the_room(client, state, receivers):
+    courier = Courier(state.sessions, receivers)
+    for number in range(AT_ONCE):
+        add(client, url=f"https://hole{number}.example/")
+    cancelled_job(client)
+    begun = courier.round()
+    assert (len(begun), courier.round()) == (PER_TENANT, [])
+    assert PER_ENDPOINT < PER_TENANT < AT_ONCE
+    receivers.over.set()
+    for message in begun:
+        message.result(timeout=10)
+    assert len(courier.round()) == PER_TENANT, "the next ones have their turn"
 
 
 def test_secrets_are_shown_once(client):
@@ -187,14 +249,14 @@ def test_a_deleted_endpoint_gets_nothing_more(client, courier):
     endpoint = add(client)
     cancelled_job(client)
     assert client.delete(f"/v1/webhook-endpoints/{endpoint['id']}").status_code == 204
-    assert courier.round() == 0
+    assert deliver(courier) == 0
     assert client.get(f"/v1/webhook-endpoints/{endpoint['id']}").status_code == 404
 
 
 def test_the_record_is_kept_for_a_month(client, state, courier):
     endpoint = add(client)
     cancelled_job(client)
-    courier.round()
+    deliver(courier)
     with unit_of_work(state.sessions) as session:
         assert service.forget_old(session) == 0
         long_ago = now() - timedelta(days=31)
@@ -247,10 +309,10 @@ def test_through_the_network_private_targets_are_refused_unless_allowed(
     object.__setattr__(state, "settings", free)
     endpoint = add(client, url=receiver.url)
     cancelled_job(client)
-    Courier(state.sessions, sender(settings)).round()
+    deliver(Courier(state.sessions, sender(settings)))
     assert receiver.got == []
     assert "may not reach" in deliveries(client, endpoint)[0]["last_error"]
     make_due(state)
-    Courier(state.sessions, sender(free)).round()
+    deliver(Courier(state.sessions, sender(free)))
     assert deliveries(client, endpoint)[0]["status"] == "delivered"
     assert json.loads(receiver.got[0][2])["type"] == "job.cancelled"
