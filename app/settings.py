@@ -27,9 +27,11 @@ class Settings(BaseSettings):
     database_url: str = Field("", description="SQLAlchemy URL; default: SQLite in home")
     storage_url: str = Field("", description="s3://bucket or a directory; default: home/objects")
     s3_endpoint: str = Field("", description="URL of an S3 service other than Amazon's")
-    s3_region: str = "us-east-1"
+    s3_region: str = Field("us-east-1", description="region of the bucket")
     s3_access_key_id: str | None = Field(None, description="default: what the machine provides")
-    s3_secret_access_key: SecretStr | None = None
+    s3_secret_access_key: SecretStr | None = Field(
+        None, description="belongs to the key id: set both or neither"
+    )
     broker_url: str = Field("redis://127.0.0.1:6379/0", description="Celery broker")
     queue: str = Field("gpu", description="queue of new jobs: gpu, cpu or a name of your own")
     data_root: Path | None = Field(
@@ -41,8 +43,8 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="the same; containers always use 8000")
     auth: Literal["auto", "on", "off", "open"] = Field(
         "auto",
-        description="API keys: on, or auto (unless host is loopback); off (never, and only there), "
-        "open (never, anywhere)",
+        description="whether requests need API keys: `auto`, `on`, `off` or `open`, as "
+        "docs/deploy.md says under API keys",
     )
     key_secret: SecretStr | None = Field(
         None, description="API keys are stored as HMAC under this; needed where keys are"
@@ -50,14 +52,16 @@ class Settings(BaseSettings):
     requests_per_minute: int = Field(600, ge=0, description="limit of a new API key; 0: none")
     log_format: Literal["text", "json"] = Field("text", description="text or json, a line each")
     max_json_bytes: int = Field(1 << 20, ge=1024, description="largest JSON body")
-    max_upload_bytes: int = Field(4 * 2**30, ge=1)
+    max_upload_bytes: int = Field(4 * 2**30, ge=1, description="largest archive of an upload")
     inspect_seconds: int = Field(1800, ge=1, description="time limit for reading an upload")
     max_streams: int = Field(500, ge=1, description="event streams that one process keeps open")
     streams_per_key: int = Field(20, ge=1, description="of these, for a single API key")
     max_images: int = Field(100_000, ge=1, description="largest condensed set of a job")
     lease_seconds: float = Field(60.0, gt=0, description="silence after which a worker is dead")
     heartbeat_seconds: float = Field(15.0, gt=0, description="at most half of the lease")
-    max_attempts: int = Field(3, ge=1)
+    max_attempts: int = Field(
+        3, ge=1, description="attempts at a job that break before it is given up as crashed"
+    )
     retry_seconds: float = Field(
         15.0, ge=0, description="pause before the second attempt; four times that before the third"
     )

@@ -48,7 +48,9 @@ def list_datasets(session: SessionDep, page: PageQueryDep) -> Any:
 async def upload_dataset(
     state: StateDep,
     response: Response,
-    file: Annotated[UploadFile, File(description="zip, tar, tar.gz or tar.xz of class folders")],
+    file: Annotated[
+        UploadFile, File(description="zip, tar, tar.gz, tar.xz or tar.bz2 of class folders")
+    ],
     name: Annotated[str, Form(min_length=1, max_length=64, pattern=NAME_PATTERN)],
     seed: Annotated[int, Form(ge=0, lt=2**31, description="splits an archive without test/")] = 0,
     image_size: Annotated[

@@ -12,6 +12,15 @@ def test_every_setting_is_documented_and_nothing_else(root):
     assert named == {f"DCPI_{name.upper()}" for name in Settings.model_fields}
 
 
+def test_every_setting_is_described(root):
+    text = (root / "docs" / "deploy.md").read_text()
+    rows = re.findall(r"^\| `DCPI_\w+` \|[^|]*\| *([^|]*?) *\|$", text, re.MULTILINE)
+    assert len(rows) == len(Settings.model_fields)
+    assert all(rows)
+    fields = Settings.model_fields.items()
+    assert [name for name, field in fields if not field.description] == []
+
+
 def test_commands_of_the_readme_exist(root):
     text = (root / "README.md").read_text()
     words = set(re.findall(r"(?:^|`)make (\w+)", text, re.MULTILINE))
