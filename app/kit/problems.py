@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 from starlette.exceptions import HTTPException
 
+from app.kit.body_fields import unknown_field
 from app.kit.headers import SECURITY
 from app.kit.storage import StorageError
 from dcpi_core.spec.errors import (
@@ -236,7 +237,9 @@ def of_ours(request: Request, error: DcpiError) -> JSONResponse:
 async def _of_validation(request: Request, error: RequestValidationError) -> JSONResponse:
     fields = [
         ProblemField(
-            pointer=_pointer(problem, error.body), code=problem["type"], message=problem["msg"]
+            pointer=_pointer(problem, error.body),
+            code=problem["type"],
+            message=_message(request, problem),
         )
         for problem in error.errors()[:MAX_FIELDS]
     ]
@@ -290,6 +293,13 @@ async def _of_bug(request: Request, error: Exception) -> JSONResponse:
     logger.error("unhandled error", exc_info=error)
     detail = "an unexpected error; it has been logged under this request id"
     return answer(request, 500, DcpiError.code, detail)
+
+
+def _message(request: Request, problem: Mapping[str, Any]) -> str:
+    part, *inner = problem["loc"] or ("body",)
+    if problem["type"] == "extra_forbidden" and part == "body":
+        return _short(unknown_field(request, inner))
+    return str(problem["msg"])
 
 
 def _pointer(problem: Mapping[str, Any], body: Any) -> str:

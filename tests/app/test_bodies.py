@@ -73,6 +73,31 @@ def test_pointers_lead_to_the_field_and_name_no_type(client, changes, pointer):
     assert {error["pointer"] for error in problem["errors"]} == {pointer}
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "pointer", "allowed"),
+    [
+        ("jobs", FOUR_WORDS | {"fractoin": 0.1}, "/fractoin", "dataset, fraction,"),
+        (
+            "jobs/estimate",
+            FOUR_WORDS | {"options": {"evaluation": {"repeat": 1}}},
+            "/options/evaluation/repeat",
+            "protocol, networks, repeats,",
+        ),
+        ("jobs", FOUR_WORDS | {"options": {"eval": {}}}, "/options/eval", "network, base, pi,"),
+        ("webhook-endpoints", {"url": "https://a.example/", "event": []}, "/event", "url, events"),
+    ],
+)
+def test_a_misspelt_field_is_answered_with_those_that_there_are(
+    client, path, body, pointer, allowed
+):
+    problem = client.post(f"/v1/{path}", json=body).json()
+    (error,) = problem["errors"]
+    assert (error["pointer"], error["code"]) == (pointer, "extra_forbidden")
+    assert error["message"].startswith(f"unknown field '{pointer.rpartition('/')[2]}'; allowed: ")
+    assert allowed in error["message"]
+    assert allowed in problem["detail"]
+
+
 def test_a_request_wrong_a_thousand_times_gets_a_short_answer(client):
     body = FOUR_WORDS | {f"field{number}": 1 for number in range(1000)}
     response = client.post("/v1/jobs", json=body)
