@@ -1,4 +1,4 @@
-"""Looking at a job once, or until it has ended: for those to whom a stream is too much."""
+"""Long polling, for clients that do not use event streams."""
 
 import time
 from functools import partial

@@ -38,8 +38,8 @@ logger = logging.getLogger(__name__)
 
 OPERATION = "createJob"
 LONG_SECONDS = 1.0
-"""Between two counts of a queue that is as long as is counted: to count it takes PostgreSQL longer
-than all that a submission writes."""
+"""How long a queue at ``MOST_AHEAD`` is assumed to stay there; counting it costs more than the
+submission."""
 
 
 def submit(

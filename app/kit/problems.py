@@ -276,8 +276,8 @@ async def _of_race(request: Request, error: IntegrityError) -> JSONResponse:
     if not told & DANGLING:
         raise error  # a bug
     detail = (
-        "at the same time another request deleted what this one refers to, or began to use what "
-        "this one deletes; nothing was changed, look again"
+        "Another request changed or deleted a related object at the same time. Nothing was "
+        "changed; fetch it and try again."
     )
     return answer(request, 409, Conflict.code, detail)
 

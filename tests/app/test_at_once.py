@@ -188,7 +188,7 @@ def test_what_the_database_refuses_for_a_reference_is_a_conflict(
         client.post("/v1/jobs", json=ON_UPLOAD)
         refused = client.delete(f"/v1/datasets/{UPLOAD}")
         assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
-        assert "look again" in refused.json()["detail"]
+        assert "try again" in refused.json()["detail"]
         with client.app.state.dcpi.sessions() as session:
             assert session.get(Dataset, UPLOAD) is not None
 
