@@ -1,14 +1,11 @@
 """The web application: routers, error handlers, and what runs while it is up."""
 
 import contextlib
-import re
 from collections.abc import AsyncIterator
 from functools import partial
 
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import docs, health
 from app.access import documentation
@@ -20,15 +17,15 @@ from app.condensed import endpoints as condensed
 from app.datasets import endpoints as datasets
 from app.health import Readiness, ask_database
 from app.jobs import endpoints as jobs
+from app.jobs.reminders import ring_again
 from app.jobs.tail import Tail
 from app.kit import logs, problems
 from app.kit.app_state import AppState
 from app.kit.broker import Bell
 from app.kit.db import build_engine, build_sessions
-from app.kit.headers import SecurityHeaders
-from app.kit.ids import new_id
-from app.kit.places import Places
+from app.kit.headers import NamedRequests, SecurityHeaders
 from app.kit.relay import Relay
+from app.kit.slots import StreamSlots
 from app.kit.storage import open_storage
 from app.kit.watching import WatchedRequests
 from app.metrics import endpoints as metrics
@@ -67,9 +64,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     engine = build_engine(settings.resolved_database_url)
     sessions, bell = build_sessions(engine), Bell(settings.broker_url)
-    relay = Relay(settings, sessions, bell)
+    relay = Relay(sessions, bell, partial(ring_again, sessions, settings.republish_seconds))
     storage = open_storage(settings)
-    streams = Places(settings.max_streams, settings.streams_per_key)
+    streams = StreamSlots(settings.max_streams, settings.streams_per_key)
     state = AppState(settings, engine, sessions, storage, bell, relay, streams)
     app.state.dcpi = state
     app.state.tail = Tail(sessions)
@@ -87,7 +84,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # watched before it is admitted.
     app.add_middleware(Gate, state=state, required=required)
     app.add_middleware(WatchedRequests, requests=state.requests)
-    app.add_middleware(_NamedRequests)
+    app.add_middleware(NamedRequests)
     app.add_middleware(SecurityHeaders)
     for part in (
         jobs,
@@ -121,25 +118,3 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.courier.stop()
     state.relay.stop()
     state.engine.dispose()
-
-
-class _NamedRequests:
-    """Gives each request an id, the caller's own if it is a sane one."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if re.fullmatch(r"[\w.:-]{1,64}", given, re.ASCII) else new_id("req")
-        scope.setdefault("state", {})["request_id"] = request_id
-
-        async def named(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
-            await send(message)
-
-        await self._app(scope, receive, named)

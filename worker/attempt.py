@@ -199,8 +199,8 @@ class Attempt:
 
     @staticmethod
     def _fault(error: ErrorLine) -> Outcome:
-        # A bad checkpoint is not the job's fault: it is deleted and the job starts again. What wanted
-        # too much memory is tried again in smaller pieces.
+        # A bad checkpoint is not the job's fault: it is deleted and the job starts again. What
+        # wanted too much memory is tried again in smaller pieces.
         own = error.code not in (CheckpointError.code, OUT_OF_MEMORY)
         verdict = Verdict.FAILED if own else Verdict.BROKEN
         return Outcome(verdict, code=error.code, detail=error.detail)

@@ -13,7 +13,7 @@ from functools import cache
 from sqlalchemy import or_, select
 
 from app.datasets import uploads
-from app.jobs import checkpoints, leases
+from app.jobs import checkpoints, leases, leftovers, reminders
 from app.jobs.states import TERMINAL, Status
 from app.kit import erasure, idempotency, outbox
 from app.kit.clock import now
@@ -73,7 +73,7 @@ class Housekeeper:
 
     def remind(self) -> None:
         """Ring again where the broker seems to have forgotten."""
-        outbox.ring_again(self._tools.sessions, self._tools.settings.republish_seconds)
+        reminders.ring_again(self._tools.sessions, self._tools.settings.republish_seconds)
 
     def relay(self) -> None:
         """Send what waits in the outbox."""
@@ -81,7 +81,7 @@ class Housekeeper:
 
     def erase(self) -> None:
         """Delete the objects of what was deleted."""
-        erasure.carry_out(self._tools.sessions, self._tools.storage)
+        erasure.carry_out(self._tools.sessions, self._tools.storage, leftovers.due())
 
     def sweep_old(self) -> None:
         """Delete jobs that ended too long ago, if the settings say when that is.

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from app.condensed.registration import describe_bundle, object_key, prefix_of
-from app.jobs import attempts, leases, repository
+from app.jobs import attempts, leases, leftovers, repository
 from app.jobs.kinds import Kind
 from app.jobs.leases import Lease
 from app.jobs.states import Status
@@ -97,7 +97,7 @@ class Settlement:
         row = describe_bundle(job, bundle)
         folder = f"{prefix_of(row.id)}/"
         # Noted before the first byte is stored: whatever ends us, nothing is left without an owner.
-        self._persist(lambda session: erasure.erase_unless_kept(session, folder, lease.token))
+        self._persist(lambda session: leftovers.erase_unless_kept(session, folder, lease.token))
         try:
             self._store(row, bundle)
         except Exception as error:
@@ -112,7 +112,7 @@ class Settlement:
             # Also if an earlier try was committed and only its answer was lost on the way.
             if not leases.finish(session, lease, row):
                 return session.get(Condensed, condensed_id) is not None
-            erasure.keep(session, folder, lease.token)
+            leftovers.keep(session, folder, lease.token)
             return True
 
         if self._persist(finish):

@@ -9,7 +9,7 @@ from app.jobs.states import TERMINAL
 from app.jobs.tail import Tail
 from app.kit import app_state
 from app.kit.app_state import AppState
-from app.kit.places import NoPlace
+from app.kit.slots import NoSlot
 from dcpi_core.spec.errors import QuotaExceeded
 
 LONGEST_SECONDS = 60
@@ -21,8 +21,8 @@ async def look(
 ) -> JobRead:
     """The job as soon as it has ended, or as it is after so many seconds; raises NotFound.
 
-    Who waits holds one of the process's places for streams, and one of those of the API key if
-    there is one, but no connection to the database. If there is no place, the answer comes at once.
+    Who waits holds one of the process's slots for streams, and one of those of the API key if
+    there is one, but no connection to the database. If there is no slot, the answer comes at once.
     """
     deadline = time.monotonic() + wait_seconds
     read = partial(service.get, job_id=job_id)
@@ -33,6 +33,6 @@ async def look(
         with state.streams.one(key_id), tail.watching(job_id) as watch:
             while not (watch.ended or watch.gone) and (left := deadline - time.monotonic()) > 0:
                 await watch.change(left)
-    except (NoPlace, QuotaExceeded):
+    except (NoSlot, QuotaExceeded):
         return job
     return await app_state.look(state, read)

@@ -16,8 +16,8 @@ from app.jobs.schemas import read_job
 from app.jobs.service import has_ended
 from app.jobs.tail import Numbered, Tail, Watch, format_event
 from app.kit.app_state import KEY, AppState, look
-from app.kit.places import RETRY_AFTER_SECONDS, NoPlace
 from app.kit.problems import answer, of_ours
+from app.kit.slots import RETRY_AFTER_SECONDS, NoSlot
 from dcpi_core.spec.errors import NotFound, QuotaExceeded
 
 KEEPALIVE_SECONDS = 15.0
@@ -27,7 +27,7 @@ MEDIA_TYPE = "text/event-stream"
 
 
 class EventStream(StreamingResponse):
-    """Sent while there is a place for it, in this process and for this key; otherwise refused."""
+    """Sent while there is a slot for it, in this process and for this key; otherwise refused."""
 
     def __init__(self, state: AppState, tail: Tail, job_id: str, after: int) -> None:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -44,7 +44,7 @@ class EventStream(StreamingResponse):
                 events = stream(self._state, self._job_id, self._after, watch)
                 self.body_iterator = _while_valid(events, self._tail, key_id)
                 await super().__call__(scope, receive, send)
-        except NoPlace:
+        except NoSlot:
             await _refusal(Request(scope))(scope, receive, send)
         except QuotaExceeded as error:
             await of_ours(Request(scope), error)(scope, receive, send)

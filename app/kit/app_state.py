@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from app.kit.broker import Bell
 from app.kit.db import SessionFactory, reading, unit_of_work
-from app.kit.places import Places
 from app.kit.relay import Relay
+from app.kit.slots import StreamSlots
 from app.kit.storage import Storage
 from app.kit.tenancy import NOBODY, bound
 from app.kit.watching import Requests
@@ -49,7 +49,7 @@ class AppState:
     storage: Storage
     bell: Bell
     relay: Relay
-    streams: Places
+    streams: StreamSlots
     seats: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(SEATS))
     requests: Requests = field(default_factory=Requests)
     uploads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(UPLOADS))

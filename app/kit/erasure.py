@@ -1,21 +1,19 @@
 """Deleting objects for good: noted with the rows they belong to, done afterwards until it succeeds.
 
-A storage that is away when a user deletes something loses nothing and keeps nothing. Uploads are
-noted too, before they begin: what a worker leaves behind that dies before it is done is deleted
-once its lease is over.
+A storage that is away when a user deletes something loses nothing and keeps nothing.
 """
 
 import logging
 import time
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, delete, exists, or_, select
+from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.orm import Session
 
 from app.kit.clock import now
 from app.kit.db import SessionFactory, reading, unit_of_work
 from app.kit.storage import Storage, StorageAway
-from app.models import Erasure, Job
+from app.models import Erasure
 
 logger = logging.getLogger(__name__)
 
@@ -29,24 +27,8 @@ def erase(session: Session, key: str) -> None:
     session.add(Erasure(key=key, created_at=now()))
 
 
-def erase_unless_kept(session: Session, key: str, lease_token: str) -> None:
-    """Have an object deleted once no job is held under this lease, unless ``keep`` comes first."""
-    session.add(Erasure(key=key, lease_token=lease_token, created_at=now()))
-
-
-def keep(session: Session, key: str, lease_token: str) -> None:
-    """The upload is done and belongs to a row of this transaction: take the note back."""
-    session.execute(delete(Erasure).where(Erasure.key == key, Erasure.lease_token == lease_token))
-
-
-def due() -> ColumnElement[bool]:
-    """Which notes may be carried out: those of uploads only when the lease is over."""
-    held = exists().where(Job.lease_token == Erasure.lease_token)
-    return or_(Erasure.lease_token.is_(None), ~held)
-
-
-def carry_out(sessions: SessionFactory, storage: Storage) -> int:
-    """Delete what is noted; returns how many notes are done with. Safe to run twice at once.
+def carry_out(sessions: SessionFactory, storage: Storage, due: ColumnElement[bool]) -> int:
+    """Delete what is noted and due; returns how many notes are done with. Safe to do twice at once.
 
     What the storage refuses is noted anew, behind all others. A round ends with the first note for
     which the storage does not answer, and after ``ROUND_SECONDS`` in any case: whoever carries this
@@ -54,7 +36,7 @@ def carry_out(sessions: SessionFactory, storage: Storage) -> int:
     """
     done, left = [], []
     began = time.monotonic()
-    for note in _noted(sessions):
+    for note in _noted(sessions, due):
         try:
             _delete(storage, note.key)
         except Exception as error:  # noqa: BLE001 - drivers raise what they like
@@ -73,9 +55,9 @@ def carry_out(sessions: SessionFactory, storage: Storage) -> int:
     return len(done)
 
 
-def _noted(sessions: SessionFactory) -> Sequence[Erasure]:
+def _noted(sessions: SessionFactory, due: ColumnElement[bool]) -> Sequence[Erasure]:
     with reading(sessions) as session:
-        return session.scalars(select(Erasure).where(due()).order_by(Erasure.id).limit(BATCH)).all()
+        return session.scalars(select(Erasure).where(due).order_by(Erasure.id).limit(BATCH)).all()
 
 
 def _delete(storage: Storage, key: str) -> None:

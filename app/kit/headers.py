@@ -1,12 +1,16 @@
-"""What every answer tells a browser: guess no types, show this in no frame, load nothing else.
+"""Headers of every answer: the name of its request, and what a browser may do with it.
 
-The policy fits an API, whose answers are data. A page that needs more brings a policy of its own.
+A browser is to guess no types, show an answer in no frame and load nothing else. The policy fits an
+API, whose answers are data. A page that needs more brings a policy of its own.
 """
 
+import re
 from collections.abc import Mapping
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.kit.ids import new_id
 
 POLICY = "Content-Security-Policy"
 NO_FRAMES = "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -40,3 +44,25 @@ class SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, secured)
+
+
+class NamedRequests:
+    """Gives each request an id, the caller's own if it is a sane one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if re.fullmatch(r"[\w.:-]{1,64}", given, re.ASCII) else new_id("req")
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+            await send(message)
+
+        await self._app(scope, receive, named)

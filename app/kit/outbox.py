@@ -1,21 +1,21 @@
 """The outbox: messages written with what they are about, sent afterwards, at least once.
 
-A crash between commit and sending loses nothing, and a broker that lost its memory is told again:
-a job that nobody has claimed for a while is rung for once more.
+A crash between commit and sending loses nothing. What a broker forgets is told again by
+``app.jobs.reminders``.
 """
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Executable, Select, and_, delete, exists, or_, select, update
+from sqlalchemy import Executable, Select, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.kit.broker import Call
 from app.kit.clock import now
 from app.kit.db import SessionFactory, reading, unit_of_work
 from app.kit.rows import insert
-from app.models import Job, OutboxMessage
+from app.models import OutboxMessage
 
 Publish = Callable[[Sequence[Call]], None]
 """Sends messages to the broker; raises if it cannot, and may then have sent some of them."""
@@ -23,8 +23,6 @@ Publish = Callable[[Sequence[Call]], None]
 BATCH = 100
 TAKEN_SECONDS = 60.0
 """For a relay to send a batch; then another one may think that it died."""
-LONGEST_SILENCE = 16
-"""Times the first wait: a long queue must not fill the broker with reminders."""
 
 
 def ring(session: Session, job_id: str, queue: str) -> None:
@@ -56,25 +54,6 @@ def relay(sessions: SessionFactory, publish: Publish) -> int:
     return len(messages)
 
 
-def ring_again(sessions: SessionFactory, after_seconds: float) -> int:
-    """Ring for jobs that have been queued for so long that the broker must have forgotten them.
-
-    A job that goes on waiting is rung for less and less often.
-    """
-    moment = now()
-    overdue = _overdue(moment, timedelta(seconds=after_seconds))
-    if not _any(sessions, overdue):
-        return 0
-    with unit_of_work(sessions) as session:
-        jobs = session.scalars(overdue.with_for_update(skip_locked=True)).all()
-        for job in jobs:
-            ring(session, job.id, job.queue)
-            waited = (moment - job.queued_at).total_seconds()
-            pause = min(max(waited, after_seconds), LONGEST_SILENCE * after_seconds)
-            job.ring_at = moment + timedelta(seconds=pause)
-        return len(jobs)
-
-
 def _take(sessions: SessionFactory) -> list[OutboxMessage]:
     moment = now()
     free = or_(OutboxMessage.taken_until.is_(None), OutboxMessage.taken_until < moment)
@@ -92,16 +71,6 @@ def _take(sessions: SessionFactory) -> list[OutboxMessage]:
 def _execute(sessions: SessionFactory, statement: Executable) -> None:
     with unit_of_work(sessions) as session:
         session.execute(statement)
-
-
-def _overdue(moment: datetime, after: timedelta) -> Select[Job]:
-    never_reminded = and_(Job.ring_at.is_(None), Job.queued_at < moment - after)
-    unsent = exists().where(OutboxMessage.job_id == Job.id)
-    return (
-        select(Job)
-        .where(Job.status == "queued", or_(never_reminded, Job.ring_at < moment), ~unsent)
-        .limit(BATCH)
-    )
 
 
 def _any(sessions: SessionFactory, statement: Select[Any]) -> bool:

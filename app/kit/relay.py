@@ -3,11 +3,11 @@
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 from app.kit import outbox
 from app.kit.broker import Bell
 from app.kit.db import SessionFactory
-from app.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -19,12 +19,18 @@ STOP_SECONDS = 5.0
 
 
 class Relay:
-    """Sends what waits every second, and at once after ``wake``."""
+    """Sends what waits every second, and at once after ``wake``.
 
-    def __init__(self, settings: Settings, sessions: SessionFactory, bell: Bell) -> None:
-        self._settings = settings
+    Args:
+        sessions: of the database with the outbox.
+        bell: where the messages go.
+        remind: puts messages into the outbox that are due again; called once a second.
+    """
+
+    def __init__(self, sessions: SessionFactory, bell: Bell, remind: Callable[[], object]) -> None:
         self._sessions = sessions
         self._bell = bell
+        self._remind = remind
         self._reminded = -ROUND_SECONDS
         self._wake = threading.Event()
         self._over = threading.Event()
@@ -57,6 +63,6 @@ class Relay:
     def _round(self) -> None:
         if time.monotonic() - self._reminded >= ROUND_SECONDS:
             self._reminded = time.monotonic()
-            outbox.ring_again(self._sessions, self._settings.republish_seconds)
+            self._remind()
         while outbox.relay(self._sessions, self._bell) == outbox.BATCH:
             continue

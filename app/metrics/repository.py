@@ -6,9 +6,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
+from app.jobs.leftovers import due
 from app.jobs.states import Status
 from app.kit.clock import as_utc, now
-from app.kit.erasure import due
 from app.kit.exposition import Metric, Sample
 from app.models import Attempt, Erasure, Job, OutboxMessage, WebhookDelivery
 

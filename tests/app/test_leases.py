@@ -4,7 +4,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, update
 
-from app.jobs import attempts, leases
+from app.jobs import attempts, leases, reminders
 from app.jobs.leases import Wanted
 from app.kit import outbox
 from app.kit.clock import now
@@ -145,8 +145,8 @@ def test_a_broker_that_is_down_loses_no_message(sessions, job_id):
 
 def test_jobs_that_the_broker_forgot_are_rung_for_again(sessions, job_id):
     outbox.relay(sessions, lambda *_: None)
-    assert outbox.ring_again(sessions, after_seconds=60) == 0
-    assert outbox.ring_again(sessions, after_seconds=0) == 1
+    assert reminders.ring_again(sessions, after_seconds=60) == 0
+    assert reminders.ring_again(sessions, after_seconds=0) == 1
     assert outbox.relay(sessions, lambda *_: None) == 1
 
 

@@ -10,13 +10,12 @@ import pytest
 from sqlalchemy import event, update
 
 from app.access import quotas
-from app.jobs import attempts, device_time, leases, usage
+from app.jobs import attempts, device_time, leases, reminders, usage
 from app.jobs.device_time import month_of
-from app.kit import outbox
 from app.kit.clock import now
 from app.kit.db import build_sessions, unit_of_work
 from app.kit.tenancy import bound
-from app.models import DEFAULT_TENANT, Job, Tenant
+from app.models import DEFAULT_TENANT, Job, OutboxMessage, Tenant
 from dcpi_core.spec.errors import QuotaExceeded
 from tests.app.conftest import FOUR_WORDS, queued, upload
 from tests.app.test_datasets import archive
@@ -240,8 +239,8 @@ def test_a_tenant_at_its_limit_waits_and_is_called_again(state, client):
         assert held.ring_at > now()
         assert leases.fail(session, lease, "x", "y")
         session.execute(update(Job).values(ring_at=now() - timedelta(seconds=1)))
-        session.query(outbox.OutboxMessage).delete()
-    assert outbox.ring_again(state.sessions, 60) == 1
+        session.query(OutboxMessage).delete()
+    assert reminders.ring_again(state.sessions, 60) == 1
     assert claim(second) is not None
 
 

@@ -7,6 +7,7 @@ from fastapi.testclient import TestClient
 from kombu import Connection
 from sqlalchemy import select, update
 
+from app.jobs import reminders
 from app.kit import outbox
 from app.kit.broker import Bell, Call
 from app.kit.db import build_sessions, reading, unit_of_work
@@ -114,7 +115,7 @@ def test_many_relays_at_once_send_each_message_once(each_engine):
     together(empty)
     assert sorted(sent) == jobs
     sent.clear()
-    together(lambda: outbox.ring_again(sessions, 0.001))
+    together(lambda: reminders.ring_again(sessions, 0.001))
     together(empty)
     assert len(sent) == len(set(sent)) >= outbox.BATCH
 
@@ -136,10 +137,10 @@ def test_what_may_not_have_been_sent_is_sent_again(client, state):
 
 
 def test_reminders_become_rarer_and_never_pile_up(state, job_id):
-    assert outbox.ring_again(state.sessions, 0.001) == 0  # its message is not yet sent
+    assert reminders.ring_again(state.sessions, 0.001) == 0  # its message is not yet sent
     outbox.relay(state.sessions, lambda *_: None)
-    assert outbox.ring_again(state.sessions, 0.001) == 1
-    assert outbox.ring_again(state.sessions, 0.001) == 0
+    assert reminders.ring_again(state.sessions, 0.001) == 1
+    assert reminders.ring_again(state.sessions, 0.001) == 0
     outbox.relay(state.sessions, lambda *_: None)
     with reading(state.sessions) as session:
         job = session.get(Job, job_id)

@@ -7,7 +7,7 @@ from obstore.exceptions import GenericError
 from sqlalchemy import func, select, update
 
 from app.condensed.registration import object_key
-from app.jobs import checkpoints, leases
+from app.jobs import checkpoints, leases, leftovers
 from app.kit import erasure
 from app.kit.clock import now
 from app.kit.db import unit_of_work
@@ -31,6 +31,10 @@ def put(state, tmp_path):
         state.storage.put_file(key, file)
 
     return store
+
+
+def carry_out(state) -> int:
+    return erasure.carry_out(state.sessions, state.storage, leftovers.due())
 
 
 def everything(state) -> list[str]:
@@ -71,10 +75,10 @@ def test_a_deleted_job_leaves_nothing(client, state, put):
     assert client.delete(f"/v1/jobs/{job_id}").status_code == 204
     assert client.get(f"/v1/jobs/{job_id}").status_code == 404
     assert client.delete(f"/v1/jobs/{job_id}").status_code == 404
-    assert erasure.carry_out(state.sessions, state.storage) == 2
+    assert carry_out(state) == 2
     assert len(everything(state)) == 3, "of the other job"
     assert client.delete(f"/v1/jobs/{other}").status_code == 204
-    erasure.carry_out(state.sessions, state.storage)
+    carry_out(state)
     assert (everything(state), rows(state)) == ([], {})
     assert {"jobs", "condensed", "job_events", "attempts", "outbox", "idempotency_keys"} <= set(
         before
@@ -109,9 +113,9 @@ def test_a_storage_that_is_away_keeps_nothing_in_the_end(client, state, put, mon
 
     monkeypatch.setattr(Storage, "delete", away)
     assert client.delete(f"/v1/jobs/{job_id}").status_code == 204
-    assert erasure.carry_out(state.sessions, state.storage) == 1, "the checkpoint is gone"
+    assert carry_out(state) == 1, "the checkpoint is gone"
     monkeypatch.setattr(Storage, "delete", delete)
-    assert erasure.carry_out(state.sessions, state.storage) == 1
+    assert carry_out(state) == 1
     assert (everything(state), rows(state)) == ([], {})
 
 
@@ -139,7 +143,7 @@ def test_a_storage_that_does_not_answer_is_asked_once_a_round(state, monkeypatch
     noted(state, 3)
     with state.sessions() as session:
         since = session.scalars(select(Erasure.created_at).order_by(Erasure.id)).first()
-    assert erasure.carry_out(state.sessions, state.storage) == 0
+    assert carry_out(state) == 0
     assert asked == ["datasets/0"]
     assert still_noted(state) == ["1", "2", "0"], "another one is asked for next"
     with state.sessions() as session:
@@ -154,14 +158,14 @@ def test_what_is_refused_again_and_again_does_not_block_the_rest(state, monkeypa
     monkeypatch.setattr(Storage, "delete", refuses_some)
     monkeypatch.setattr(erasure, "BATCH", 2)
     noted(state, 5)
-    done = [erasure.carry_out(state.sessions, state.storage) for _ in range(3)]
+    done = [carry_out(state) for _ in range(3)]
     assert (sum(done), sorted(still_noted(state))) == (2, ["0", "1", "2"])
 
 
 def test_a_slow_storage_is_left_after_a_while(state, monkeypatch):
     monkeypatch.setattr(erasure, "ROUND_SECONDS", 0.0)
     noted(state, 3)
-    assert erasure.carry_out(state.sessions, state.storage) == 1
+    assert carry_out(state) == 1
     assert still_noted(state) == ["1", "2"]
 
 
@@ -170,12 +174,12 @@ def test_a_shared_result_stays_until_its_last_job_is_deleted(client, state, put)
     second = client.post("/v1/jobs", json=FOUR_WORDS).json()
     assert second["cached"]
     client.delete(f"/v1/jobs/{first}")
-    erasure.carry_out(state.sessions, state.storage)
+    carry_out(state)
     result = client.get(f"/v1/condensed/{second['result']['condensed_id']}").json()
     assert result["job_id"] == second["id"]
     assert len(everything(state)) == 2
     client.delete(f"/v1/jobs/{second['id']}")
-    erasure.carry_out(state.sessions, state.storage)
+    carry_out(state)
     assert (everything(state), rows(state)) == ([], {})
 
 
@@ -183,7 +187,7 @@ def test_a_deleted_result_is_gone_and_not_reused(client, state, put):
     job_id = finished(client, state, put)
     condensed = client.get(f"/v1/jobs/{job_id}").json()["result"]["condensed_id"]
     assert client.delete(f"/v1/condensed/{condensed}").status_code == 204
-    erasure.carry_out(state.sessions, state.storage)
+    carry_out(state)
     assert everything(state) == [checkpoints.key_of(job_id)]
     assert client.get(f"/v1/condensed/{condensed}").status_code == 404
     job = client.get(f"/v1/jobs/{job_id}").json()
@@ -218,7 +222,7 @@ def test_a_deleted_upload_is_gone_and_its_name_is_free(client, state, upload, by
     assert client.delete(f"/v1/datasets/{wanted}").status_code == 409
     client.post(f"/v1/jobs/{job_id}/cancel")
     assert client.delete(f"/v1/datasets/{wanted}").status_code == 204
-    erasure.carry_out(state.sessions, state.storage)
+    carry_out(state)
     assert everything(state) == []
     assert client.get("/v1/datasets/pets").status_code == 404
     retried = client.post(f"/v1/jobs/{job_id}/retry")

@@ -1,4 +1,4 @@
-"""Places for answers that stay open: so many in a process, and so many of them for one API key."""
+"""Slots for answers that stay open: so many in a process, and so many of them for one API key."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -9,11 +9,11 @@ from dcpi_core.spec.errors import FieldProblem, QuotaExceeded
 RETRY_AFTER_SECONDS = 10
 
 
-class NoPlace(Exception):
-    """All places of this process are taken."""
+class NoSlot(Exception):
+    """All slots of this process are taken."""
 
 
-class Places:
+class StreamSlots:
     """Event streams and long polls that are open here."""
 
     def __init__(self, total: int, per_key: int) -> None:
@@ -23,14 +23,14 @@ class Places:
 
     @contextmanager
     def one(self, key_id: str | None = None) -> Iterator[None]:
-        """Hold a place; ``key_id`` is None where no key is needed.
+        """Hold a slot; ``key_id`` is None where no key is needed.
 
         Raises:
-            NoPlace: there is none.
+            NoSlot: there is none.
             QuotaExceeded: this key has as many as it may.
         """
         if self.taken >= self._total:
-            raise NoPlace
+            raise NoSlot
         if key_id is not None and self._by_key[key_id] >= self._per_key:
             detail = (
                 f"this API key has {self._per_key} event streams and requests that wait open here, "
