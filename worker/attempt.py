@@ -47,8 +47,8 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """A verdict, with what was made or the reason."""
+class Ending:
+    """How an attempt ended: a verdict, with what was made or the reason."""
 
     verdict: Verdict
     made: Path | None = None
@@ -114,7 +114,7 @@ class Attempt:
         self._kills_before = kernel.out_of_memory_kills()
         self._last: DoneLine | ErrorLine | None = None
 
-    def follow(self) -> Outcome:
+    def follow(self) -> Ending:
         """Return how the child ended; nothing of it runs any more."""
         reason: Reason | None = None
         try:
@@ -126,7 +126,7 @@ class Attempt:
         finally:
             code = self._child.collect()
         if reason is Reason.LOST:
-            return Outcome(Verdict.LOST)
+            return Ending(Verdict.LOST)
         for line in self._child.rest():
             self._take(line)
         self._journal.flush()
@@ -165,26 +165,26 @@ class Attempt:
             self._child.send(signal.SIGABRT)  # its traceback shows where it hangs
             self._child.wait(self._patience.stalled)
 
-    def _judge(self, reason: Reason | None, code: int) -> Outcome:
+    def _judge(self, reason: Reason | None, code: int) -> Ending:
         if reason is Reason.CANCEL:
-            return Outcome(Verdict.CANCELLED)
+            return Ending(Verdict.CANCELLED)
         if code == Exit.DONE and isinstance(self._last, DoneLine):
-            return Outcome(Verdict.SUCCEEDED, made=self._last.made)
+            return Ending(Verdict.SUCCEEDED, made=self._last.made)
         if code == Exit.JOB_AT_FAULT and isinstance(self._last, ErrorLine):
             return self._fault(self._last)
         if reason in WISHES:
-            return Outcome(WISHES[reason])
+            return Ending(WISHES[reason])
         if reason is Reason.SHUTDOWN or self._stopped_with_us(code):
-            return Outcome(Verdict.PREEMPTED)
+            return Ending(Verdict.PREEMPTED)
         if reason is Reason.STALLED:
             silent = f"no sign of work for {self._patience.silent:g} s"
-            return Outcome(Verdict.BROKEN, code="stalled", detail=silent)
+            return Ending(Verdict.BROKEN, code="stalled", detail=silent)
         if code in KILLED and not self._spared_by_the_kernel():
             detail = "the process was killed, most likely for want of memory"
-            return Outcome(Verdict.BROKEN, code=OUT_OF_MEMORY, detail=detail)
+            return Ending(Verdict.BROKEN, code=OUT_OF_MEMORY, detail=detail)
         said = [words for words in self._child.last_words if words.strip()]
         detail = f"the process ended with code {code}: {public(said[-1]) if said else 'no word'}"
-        return Outcome(Verdict.BROKEN, code="worker_error", detail=detail)
+        return Ending(Verdict.BROKEN, code="worker_error", detail=detail)
 
     def _stopped_with_us(self, code: int) -> bool:
         # A machine that goes down signals all at once, and the child may be the first to listen.
@@ -198,9 +198,9 @@ class Attempt:
         return kills is not None and kills == self._kills_before
 
     @staticmethod
-    def _fault(error: ErrorLine) -> Outcome:
+    def _fault(error: ErrorLine) -> Ending:
         # A bad checkpoint is not the job's fault: it is deleted and the job starts again. What
         # wanted too much memory is tried again in smaller pieces.
         own = error.code not in (CheckpointError.code, OUT_OF_MEMORY)
         verdict = Verdict.FAILED if own else Verdict.BROKEN
-        return Outcome(verdict, code=error.code, detail=error.detail)
+        return Ending(verdict, code=error.code, detail=error.detail)

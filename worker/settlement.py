@@ -25,7 +25,7 @@ from app.models import Condensed, Job
 from app.verifications import recording
 from dcpi_core.spec.errors import OUT_OF_MEMORY, NotFound
 from dcpi_core.spec.verification import Verification
-from worker.attempt import Outcome, Verdict
+from worker.attempt import Ending, Verdict
 from worker.tools import Tools
 
 logger = logging.getLogger(__name__)
@@ -42,40 +42,40 @@ LONGEST_RECOVERY = 16
 
 
 class Settlement:
-    """Puts an outcome on record."""
+    """Puts an ending on record."""
 
     def __init__(self, tools: Tools, lease: Lease, stop: threading.Event) -> None:
         self._tools = tools
         self._lease = lease
         self._stop = stop
 
-    def settle(self, outcome: Outcome) -> Status | None:
-        """Do what follows from the outcome; returns the job's new status, None if it was lost.
+    def settle(self, ending: Ending) -> Status | None:
+        """Do what follows from the ending; returns the job's new status, None if it was lost.
 
         Whoever is called by that, for this job or for one that gets its place, is called at once.
         """
-        status = self._follow(outcome)
+        status = self._follow(ending)
         if status is not None:
             self._send_calls()
         return status
 
-    def _follow(self, outcome: Outcome) -> Status | None:
-        if outcome.verdict is Verdict.SUCCEEDED:
-            assert outcome.made is not None
-            return self._succeed(outcome.made)
-        if outcome.verdict is Verdict.FAILED:
-            return self._fail(outcome)
-        if outcome.verdict is Verdict.CANCELLED:
+    def _follow(self, ending: Ending) -> Status | None:
+        if ending.verdict is Verdict.SUCCEEDED:
+            assert ending.made is not None
+            return self._succeed(ending.made)
+        if ending.verdict is Verdict.FAILED:
+            return self._fail(ending)
+        if ending.verdict is Verdict.CANCELLED:
             return self._record(leases.cancelled, Status.CANCELLED)
-        if outcome.verdict in STOPPED:
-            status = STOPPED[outcome.verdict]
+        if ending.verdict in STOPPED:
+            status = STOPPED[ending.verdict]
             return self._persist(lambda session: leases.stop(session, self._lease, status))
-        if outcome.verdict is Verdict.PREEMPTED:
+        if ending.verdict is Verdict.PREEMPTED:
             return self._hand_over()
-        if outcome.verdict is Verdict.POSTPONED:
-            return self._postpone(outcome)
-        if outcome.verdict is Verdict.BROKEN:
-            return self._retry(outcome)
+        if ending.verdict is Verdict.POSTPONED:
+            return self._postpone(ending)
+        if ending.verdict is Verdict.BROKEN:
+            return self._retry(ending)
         return None
 
     def _succeed(self, made: Path) -> Status | None:
@@ -88,7 +88,7 @@ class Settlement:
         try:
             held = self._persist(lambda session: recording.conclude(session, self._lease, found))
         except NotFound as error:
-            return self._fail(Outcome(Verdict.FAILED, code=error.code, detail=error.detail))
+            return self._fail(Ending(Verdict.FAILED, code=error.code, detail=error.detail))
         return Status.SUCCEEDED if held else None
 
     def _publish(self, job: Job, bundle: Path) -> Status | None:
@@ -105,7 +105,7 @@ class Settlement:
             if self._stop.is_set():
                 return self._hand_over()
             detail = f"the bundle could not be stored ({type(error).__name__})"
-            return self._retry(Outcome(Verdict.BROKEN, code="storage_error", detail=detail))
+            return self._retry(Ending(Verdict.BROKEN, code="storage_error", detail=detail))
         condensed_id = row.id
 
         def finish(session: Session) -> bool:
@@ -134,35 +134,35 @@ class Settlement:
         for file in row.files:
             self._tools.storage.put_file(object_key(row.id, file["path"]), bundle / file["path"])
 
-    def _fail(self, outcome: Outcome) -> Status | None:
+    def _fail(self, ending: Ending) -> Status | None:
         return self._record(
-            lambda session, lease: leases.fail(session, lease, outcome.code, outcome.detail),
+            lambda session, lease: leases.fail(session, lease, ending.code, ending.detail),
             Status.FAILED,
         )
 
-    def _retry(self, outcome: Outcome) -> Status | None:
+    def _retry(self, ending: Ending) -> Status | None:
         settings, lease = self._tools.settings, self._lease
-        if outcome.code == OUT_OF_MEMORY and lease.attempt >= settings.max_attempts:
+        if ending.code == OUT_OF_MEMORY and lease.attempt >= settings.max_attempts:
             # Not the machines' bad luck any more: say what the job could do about it.
-            detail = f"{outcome.detail}, in {lease.attempt} attempts, each with smaller pieces"
-            return self._fail(Outcome(Verdict.FAILED, code=outcome.code, detail=detail))
+            detail = f"{ending.detail}, in {lease.attempt} attempts, each with smaller pieces"
+            return self._fail(Ending(Verdict.FAILED, code=ending.code, detail=detail))
         # More time would not help where memory was wanting: the next attempt is a smaller one.
-        pause = 0.0 if outcome.code == OUT_OF_MEMORY else self._pause(lease.attempt - 1)
+        pause = 0.0 if ending.code == OUT_OF_MEMORY else self._pause(lease.attempt - 1)
         return self._persist(
             lambda session: leases.release(
                 session,
                 lease,
                 max_attempts=settings.max_attempts,
-                reason=outcome.detail,
-                code=outcome.code,
+                reason=ending.detail,
+                code=ending.code,
                 pause_seconds=pause,
             )
         )
 
-    def _postpone(self, outcome: Outcome) -> Status | None:
-        lease, why = self._lease, leases.Why(outcome.code, outcome.detail)
+    def _postpone(self, ending: Ending) -> Status | None:
+        lease, why = self._lease, leases.Why(ending.code, ending.detail)
         earlier = self._persist(
-            lambda session: attempts.in_a_row(session, lease.job_id, outcome.code), begin=reading
+            lambda session: attempts.in_a_row(session, lease.job_id, ending.code), begin=reading
         )
         return self._hand_over(why, self._pause(earlier))
 

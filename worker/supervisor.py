@@ -24,7 +24,7 @@ from app.kit.storage import StorageError
 from app.settings import Settings
 from dcpi_core.spec.errors import CheckpointError, DatasetUnavailable, NotFound
 from worker import shutdown
-from worker.attempt import STOPPED_BEFORE_THE_END, Attempt, Outcome, Patience, Verdict
+from worker.attempt import STOPPED_BEFORE_THE_END, Attempt, Ending, Patience, Verdict
 from worker.checkpoints import Checkpoint
 from worker.child import Child
 from worker.journal import Journal
@@ -112,37 +112,37 @@ class Supervisor:
     def _work(self, lease: Lease, pulse: Pulse, workspace: Path) -> None:
         checkpoint = Checkpoint(self._tools.storage, lease.job_id, workspace)
         try:
-            outcome = self._attempt(lease, pulse, workspace, checkpoint)
+            ending = self._attempt(lease, pulse, workspace, checkpoint)
         except Exception as error:
             logger.exception("job %s: its supervisor failed", lease.job_id)
             detail = f"the worker failed ({type(error).__name__})"
-            outcome = Outcome(Verdict.BROKEN, code="worker_error", detail=detail)
+            ending = Ending(Verdict.BROKEN, code="worker_error", detail=detail)
         if pulse.wanted is Wanted.FENCED:
-            outcome = Outcome(Verdict.LOST)
-        if outcome.code == CheckpointError.code:
+            ending = Ending(Verdict.LOST)
+        if ending.code == CheckpointError.code:
             checkpoint.delete()  # before anybody else may claim the job and fetch it again
-        if self._leave(lease, outcome) is Status.SUCCEEDED:
+        if self._leave(lease, ending) is Status.SUCCEEDED:
             checkpoint.delete()  # otherwise a retry may go on from it
 
-    def _leave(self, lease: Lease, outcome: Outcome) -> Status | None:
-        status = Settlement(self._tools, lease, self._stop).settle(outcome)
+    def _leave(self, lease: Lease, ending: Ending) -> Status | None:
+        status = Settlement(self._tools, lease, self._stop).settle(ending)
         now = status or "somebody else's"
-        logger.info("job %s: %s, now %s %s", lease.job_id, outcome.verdict, now, outcome.detail)
+        logger.info("job %s: %s, now %s %s", lease.job_id, ending.verdict, now, ending.detail)
         return status
 
     def _attempt(
         self, lease: Lease, pulse: Pulse, workspace: Path, checkpoint: Checkpoint
-    ) -> Outcome:
+    ) -> Ending:
         try:
             order = Orders(self._tools, self._places).make(lease.job_id, workspace)
             checkpoint.fetch()
         except (DatasetUnavailable, NotFound) as error:
-            return Outcome(Verdict.FAILED, code=error.code, detail=error.detail)
+            return Ending(Verdict.FAILED, code=error.code, detail=error.detail)
         except StorageError as error:
             # Counted as an attempt, an outage of minutes would end every job that waits.
             logger.warning("job %s: nothing to begin with: %s", lease.job_id, error)
             detail = f"the storage could not be reached ({type(error).__name__})"
-            return Outcome(Verdict.POSTPONED, code="storage_error", detail=detail)
+            return Ending(Verdict.POSTPONED, code="storage_error", detail=detail)
         except OSError as error:
             if error.errno not in FULL:
                 raise
@@ -151,14 +151,14 @@ class Supervisor:
         child = Child(self._command, order)
         with checkpoint:
             attempt = Attempt(child, journal, lambda: pulse.wanted, self._stop, self._patience)
-            outcome = attempt.follow()
-        if outcome.verdict in STOPPED_BEFORE_THE_END:
+            ending = attempt.follow()
+        if ending.verdict in STOPPED_BEFORE_THE_END:
             checkpoint.try_to_store()
-        return outcome
+        return ending
 
 
-def _not_begun(lease: Lease, error: OSError) -> Outcome:
+def _not_begun(lease: Lease, error: OSError) -> Ending:
     """The worker has no disk to work on: no fault of the job, which others may be able to do."""
     logger.error("job %s: no workspace: %s", lease.job_id, error)
     detail = f"its worker has no disk to work on ({error.strerror or type(error).__name__})"
-    return Outcome(Verdict.POSTPONED, code=NO_WORKSPACE, detail=detail)
+    return Ending(Verdict.POSTPONED, code=NO_WORKSPACE, detail=detail)

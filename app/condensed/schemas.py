@@ -17,13 +17,13 @@ class FileRead(BaseModel):
     media_type: str
 
 
-Outcome = Literal["none", "passed", "failed"]
+VerificationOutcome = Literal["none", "passed", "failed"]
 
 
 class Verified(BaseModel):
     """What the latest verification of a condensed dataset found."""
 
-    outcome: Outcome = Field(
+    outcome: VerificationOutcome = Field(
         "none",
         description="passed: students trained again on the files reach what the report says; "
         "failed: they do not, or a file is damaged; none: not verified yet",
@@ -51,7 +51,7 @@ class CondensedRead(BaseModel):
     urls: dict[str, str]
 
 
-def outcome_of(verdict: str) -> Outcome:
+def outcome_of(verdict: str) -> VerificationOutcome:
     """The verdict of a ``dcpi_core.spec.verification.Verification`` in a word."""
     return "passed" if verdict == "reproduced" else "failed"
 

@@ -10,7 +10,7 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from app.condensed.downloads import tags_in
-from app.condensed.schemas import Outcome, Verified
+from app.condensed.schemas import VerificationOutcome, Verified
 
 MEDIA_TYPE = "image/svg+xml"
 ASK_AGAIN = "private, no-cache"
@@ -18,7 +18,11 @@ ASK_AGAIN = "private, no-cache"
 
 LABEL = "report"
 GREY = "#555"
-COLOURS: dict[Outcome, str] = {"none": "#6e7681", "passed": "#2a7d4f", "failed": "#b3362b"}
+COLOURS: dict[VerificationOutcome, str] = {
+    "none": "#6e7681",
+    "passed": "#2a7d4f",
+    "failed": "#b3362b",
+}
 LETTER_WIDTH = 6.5
 PADDING = 8
 HEIGHT = 20

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from app.condensed.schemas import Outcome, outcome_of
+from app.condensed.schemas import VerificationOutcome, outcome_of
 from app.jobs.schemas import JobError
 from app.jobs.states import Status
 from app.models import Verification as Row
@@ -45,7 +45,7 @@ class VerificationRead(BaseModel):
     job_id: str
     status: Status = Field(description="of the job")
     repeats: int = Field(description="students that are trained again for each arm")
-    outcome: Outcome | None = Field(
+    outcome: VerificationOutcome | None = Field(
         description="passed: every arm that the files hold was reproduced; failed: one was not, "
         "or a file is damaged; null until the job has succeeded"
     )
