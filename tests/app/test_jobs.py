@@ -45,7 +45,7 @@ def test_four_words_are_accepted_and_resolved(client):
         ({"fraction": 1.5}, "/fraction", "(0, 1]"),
         ({"fraction": 0.0001}, "/fraction", "smallest possible fraction"),
         ({"fraction": "many"}, "/fraction", "percentage"),
-        ({"fracton": 0.1}, "/fracton", "not permitted"),
+        ({"fracton": 0.1}, "/fracton", "allowed: dataset, fraction, images_per_class"),
         ({"seed": -1}, "/seed", "greater than or equal to 0"),
         ({"seed": 2**31}, "/seed", "less than"),
         ({"dataset": "a\x00b"}, "/dataset", "NUL"),
