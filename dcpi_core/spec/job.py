@@ -146,7 +146,7 @@ class JobSubmission(JobRequest):
     cache: CachePolicy = Field(
         "reuse",
         description="reuse: the result of an earlier job with the same resolved spec, computed by "
-        "the same version, is the answer at once; ignore: compute again",
+        "the same code, is the answer at once; ignore: compute again",
     )
 
 
