@@ -10,7 +10,7 @@ from dcpi_core.bundle.tensors import from_tensors, to_tensors
 from dcpi_core.checkpoint import below, load_tensors, pack, save_tensors, unpack
 from dcpi_core.code import code_digest
 from dcpi_core.condensed import CondensedSet
-from dcpi_core.spec.errors import CheckpointError
+from dcpi_core.spec.errors import CheckpointError, OutdatedCheckpoint
 from dcpi_core.spec.progress import Phase
 
 _NUMBERS = (
@@ -111,8 +111,8 @@ def load_memory(path: Path, digest: str, types: StateTypes) -> Memory:
     """Read what ``save_memory`` wrote; an empty memory if there is no such file.
 
     Raises:
-        CheckpointError: the checkpoint cannot be read, belongs to another job, or was left by
-            other code, with which this one's results must not be mixed.
+        CheckpointError: the checkpoint cannot be read, or belongs to another job.
+        OutdatedCheckpoint: it was left by other code.
     """
     if not path.exists():
         return Memory()
@@ -120,7 +120,7 @@ def load_memory(path: Path, digest: str, types: StateTypes) -> Memory:
     if values["spec"] != digest:
         raise CheckpointError(f"{path.name} belongs to another job; use another directory")
     if values.get("code") != code_digest():
-        raise CheckpointError(f"{path.name} was left by other code; delete it to begin again")
+        raise OutdatedCheckpoint(f"{path.name} was left by other code; delete it to begin again")
     memory = Memory(
         phase=Phase(values["phase"]),
         **{name: values[name] for name in _NUMBERS},

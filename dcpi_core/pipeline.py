@@ -92,7 +92,8 @@ def run(
     Raises:
         Stopped: ``stop`` asked for it; the checkpoint holds everything done so far.
         DatasetUnavailable: this machine does not have the dataset; says how to provide it.
-        CheckpointError: the checkpoint belongs to another job, or was left by other code.
+        CheckpointError: the checkpoint belongs to another job.
+        OutdatedCheckpoint: it was left by other code.
         TrainingDiverged: a loss became NaN or infinite.
     """
     return _Job(spec, place, Runtime.choose(device, shrink=shrink), progress, stop).run()

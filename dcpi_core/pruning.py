@@ -3,10 +3,15 @@
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 
 ASSET_BYTES = 20 * 2**30
 """What the command line keeps of assets; a teacher has a few MB, and every state of the code and
 every dataset has its own."""
+
+
+ASSET_SUFFIXES = (".safetensors", ".partial", ".signals", ".tmp")
+"""Of files that jobs keep; whatever else lies there is somebody's own."""
 
 
 def prune_assets(root: Path, max_bytes: int = ASSET_BYTES) -> list[Path]:
@@ -14,7 +19,8 @@ def prune_assets(root: Path, max_bytes: int = ASSET_BYTES) -> list[Path]:
 
     A job that needs it again makes it again, the same to the bit. Returns what was deleted.
     """
-    return prune(root.rglob("*.*"), max_bytes)
+    kept = (path for path in root.rglob("*") if path.suffix in ASSET_SUFFIXES)
+    return prune(kept, max_bytes)
 
 
 def prune(paths: Iterable[Path], max_bytes: int) -> list[Path]:
@@ -23,13 +29,15 @@ def prune(paths: Iterable[Path], max_bytes: int) -> list[Path]:
     for path in paths:
         with suppress(FileNotFoundError):  # several processes may share a directory
             stat = path.stat()
-            found.append((stat.st_mtime, stat.st_size, path))
+            if S_ISREG(stat.st_mode):
+                found.append((stat.st_mtime, stat.st_size, path))
     excess = sum(size for _, size, _ in found) - max_bytes
     pruned = []
     for _, size, path in sorted(found):
         if excess <= 0:
             break
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # gone by now, or not ours to delete
+            path.unlink()
         excess -= size
         pruned.append(path)
     return pruned

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from app.jobs.leases import Wanted
-from dcpi_core.spec.errors import OUT_OF_MEMORY, CheckpointError
+from dcpi_core.spec.errors import OUT_OF_MEMORY, CheckpointError, OutdatedCheckpoint
 from worker import kernel
 from worker.child import Child
 from worker.journal import Journal
@@ -199,8 +199,11 @@ class Attempt:
 
     @staticmethod
     def _fault(error: ErrorLine) -> Ending:
-        # A bad checkpoint is not the job's fault: it is deleted and the job starts again. What
-        # wanted too much memory is tried again in smaller pieces.
+        # A bad checkpoint is not the job's fault: it is deleted and the job starts again. Upgrades
+        # leave outdated ones, which count as no attempt. What wanted too much memory is tried again
+        # in smaller pieces.
+        if error.code == OutdatedCheckpoint.code:
+            return Ending(Verdict.POSTPONED, code=error.code, detail=error.detail)
         own = error.code not in (CheckpointError.code, OUT_OF_MEMORY)
         verdict = Verdict.FAILED if own else Verdict.BROKEN
         return Ending(verdict, code=error.code, detail=error.detail)

@@ -31,7 +31,6 @@ logger = logging.getLogger(__name__)
 ROUND_SECONDS = 2.0
 SWEEP_SECONDS = 600.0
 CACHE_BYTES = 20 * 2**30
-ASSET_BYTES = 20 * 2**30
 
 
 class Housekeeper:
@@ -112,7 +111,7 @@ class Housekeeper:
     def sweep_places(self) -> None:
         """Delete what is kept beyond the limits and what killed processes left."""
         settings = self._tools.settings
-        found = [*self._places.prune_cache(CACHE_BYTES), *self._places.prune_assets(ASSET_BYTES)]
+        found = [*self._places.prune_cache(CACHE_BYTES), *self._places.prune_assets()]
         found += self._places.sweep_work()
         for path in [*found, *uploads.sweep(settings.home, settings.inspect_seconds)]:
             logger.info("deleted %s", path)

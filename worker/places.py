@@ -62,7 +62,7 @@ class Places:
         """Delete the datasets that were not used for longest until the rest fits."""
         return pruning.prune(self.cache.glob("*.safetensors"), max_bytes)
 
-    def prune_assets(self, max_bytes: int) -> list[Path]:
+    def prune_assets(self, max_bytes: int = pruning.ASSET_BYTES) -> list[Path]:
         """Delete what jobs kept for later ones, the least recently used first; it is made again."""
         return pruning.prune_assets(self.assets, max_bytes)
 

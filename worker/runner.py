@@ -40,7 +40,7 @@ from worker.protocol import (
 )
 
 ALIVE_SECONDS = 2.0
-WANT_OF_MEMORY = ("can't allocate memory", "out of memory", "_ALLOC_FAILED")
+WANT_OF_MEMORY = ("can't allocate memory", "out of memory", "_ALLOC_FAILED", "_ALLOCATION_FAILED")
 """What the CPU's allocator, the CUDA runtime, and cuBLAS, cuDNN, cuSOLVER and cuFFT say of it."""
 
 

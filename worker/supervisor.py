@@ -22,7 +22,7 @@ from app.kit import logs, outbox
 from app.kit.db import unit_of_work
 from app.kit.storage import StorageError
 from app.settings import Settings
-from dcpi_core.spec.errors import CheckpointError, DatasetUnavailable, NotFound
+from dcpi_core.spec.errors import CheckpointError, DatasetUnavailable, NotFound, OutdatedCheckpoint
 from worker import shutdown
 from worker.attempt import STOPPED_BEFORE_THE_END, Attempt, Ending, Patience, Verdict
 from worker.checkpoints import Checkpoint
@@ -119,7 +119,7 @@ class Supervisor:
             ending = Ending(Verdict.BROKEN, code="worker_error", detail=detail)
         if pulse.wanted is Wanted.FENCED:
             ending = Ending(Verdict.LOST)
-        if ending.code == CheckpointError.code:
+        if ending.code in (CheckpointError.code, OutdatedCheckpoint.code):
             checkpoint.delete()  # before anybody else may claim the job and fetch it again
         if self._leave(lease, ending) is Status.SUCCEEDED:
             checkpoint.delete()  # otherwise a retry may go on from it

@@ -21,6 +21,7 @@ from app.webhooks.outbox import Parcel, Waiting
 logger = logging.getLogger(__name__)
 
 ROUND_SECONDS = 1.0
+BREATH_SECONDS = 0.1  # between looks, each of which goes through all that is due
 STOP_SECONDS = 1.0
 AT_ONCE = 16
 PER_TENANT = 4
@@ -86,6 +87,7 @@ class Courier:
                 self.round()
             except Exception as error:  # noqa: BLE001 - whatever it is, the next round may succeed
                 logger.warning("webhooks wait: %s", error)
+            self._over.wait(BREATH_SECONDS)
 
     def round(self) -> list[Future[None]]:
         """Begin to send what is due, as far as there is room; returns what was begun."""
@@ -95,8 +97,15 @@ class Courier:
             return []
         with unit_of_work(self._sessions) as session:
             parcels = outbox.take(session, chosen)
-        self._on_way.update((parcel.id, parcel) for parcel in parcels)
-        return [self._pool.submit(self._deliver, parcel) for parcel in parcels]
+        return [self._begin(parcel) for parcel in parcels]
+
+    def _begin(self, parcel: Parcel) -> Future[None]:
+        self._on_way[parcel.id] = parcel
+        try:
+            return self._pool.submit(self._deliver, parcel)
+        except RuntimeError:  # no thread to be had: it is sent again in a minute
+            del self._on_way[parcel.id]
+            raise
 
     def _choose(self, waiting: Iterable[Waiting]) -> list[str]:
         """Which of the messages find room beside those that are on their way."""
@@ -108,6 +117,8 @@ class Courier:
             if len(on_way) + len(chosen) == AT_ONCE:
                 break
             endpoint, tenant = message.endpoint_id, message.tenant_id
+            if message.id in self._on_way:  # its answer takes longer than others may have to wait
+                continue
             if endpoints[endpoint] < PER_ENDPOINT and tenants[tenant] < PER_TENANT:
                 endpoints[endpoint] += 1
                 tenants[tenant] += 1
@@ -123,7 +134,7 @@ class Courier:
         except Exception as error:  # noqa: BLE001 - it is sent again in a minute
             logger.warning("webhook %s: what became of it is not recorded: %s", parcel.id, error)
         finally:
-            del self._on_way[parcel.id]
+            self._on_way.pop(parcel.id, None)
             self._wake.set()
 
     def _try(self, parcel: Parcel) -> tuple[int | None, str | None]:

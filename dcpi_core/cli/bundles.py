@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from dcpi_core.cli import asking, screen, sources
+from dcpi_core.cli.interrupts import interruptible
 from dcpi_core.cli.table import Row, accuracy_table, rows_of
 
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="directory or zip")]
@@ -43,15 +44,15 @@ def train(
 ) -> None:
     """Train students on a bundle, test them, and compare with the bundle's report."""
     from dcpi_core.bundle import load
-    from dcpi_core.evaluation.verification import retrain
+    from dcpi_core.evaluation.verification import Watch, retrain
 
     loaded = load(bundle)
     name = network or loaded.manifest.recipe.network.name
     origin = sources.Origin(archive, image_size, data_root, cache)
     split = sources.read_test(origin, loaded.spec.dataset, test)
     seeds = _seeds(loaded.report.seeds, repeats)
-    with screen.PhaseBars(quiet=as_json) as bars:
-        runs = retrain(loaded, split, seeds, network, device, bars.student)
+    with interruptible() as stop, screen.PhaseBars(quiet=as_json) as bars:
+        runs = retrain(loaded, split, seeds, network, device, Watch(bars, stop))
     size = loaded.manifest.budget.bytes.total
     rows = rows_of(loaded.report)
     rows.append(Row("measured", "this bundle, trained now", name, runs, size))

@@ -1,24 +1,19 @@
 """``dcpi condense``: a whole job on this machine, without a service."""
 
 import shutil
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from dcpi_core.cli import asking, screen, sources
+from dcpi_core.cli.interrupts import INTERRUPTED, stop_on_interrupt
 from dcpi_core.cli.outputs import require_own
 from dcpi_core.cli.table import accuracy_table, rows_of
 from dcpi_core.pruning import prune_assets
 from dcpi_core.spec.job import JobSpec
-from dcpi_core.spec.progress import Stopped, StopSignal
-
-INTERRUPTED = 130
+from dcpi_core.spec.progress import Stopped
 
 OutDir = Annotated[Path, typer.Option("--out", help="directory for the bundle; must not exist yet")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
@@ -84,7 +79,7 @@ def _run(job: JobSpec, place: _Place, bars: screen.PhaseBars) -> None:
     )
     place.workspace.mkdir(parents=True, exist_ok=True)
     try:
-        with bars, _stop_on_interrupt() as stop:
+        with bars, stop_on_interrupt() as stop:
             bundle = run(job, workplace, progress=bars, stop=stop, device=place.device)
     except Stopped:
         screen.err().print(
@@ -96,23 +91,6 @@ def _run(job: JobSpec, place: _Place, bars: screen.PhaseBars) -> None:
         place.out.rmdir()
     shutil.move(bundle, place.out)
     shutil.rmtree(place.workspace)
-
-
-@contextmanager
-def _stop_on_interrupt() -> Iterator[StopSignal]:
-    """A signal that turns true on the first Ctrl-C; the second one interrupts at once."""
-    asked = threading.Event()
-
-    def ask(number: int, frame: Any) -> None:  # noqa: ARG001 - the signature of a handler
-        asked.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        screen.err().print("stopping at the next safe point; Ctrl-C again to stop at once")
-
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _show(directory: Path, as_json: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from dcpi_core.cli import asking, screen, sources, uploading, verdicts
+from dcpi_core.cli.interrupts import INTERRUPTED
 from dcpi_core.cli.outputs import require_new
 from dcpi_core.cli.table import accuracy_table, rows_of
 from dcpi_core.client import Client
@@ -15,7 +16,6 @@ from dcpi_core.spec.errors import DcpiError, NotFound
 from dcpi_core.spec.job import JobSubmission
 from dcpi_core.spec.resolve import resolve
 
-INTERRUPTED = 130
 MANY_AHEAD = 1000  # the service counts no further
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="the job's id")]
@@ -102,7 +102,8 @@ def _submission(
     """The job, after the upload of its archive if it has one."""
     if origin.archive is None:
         return asking.read_submission(asked, treatment=treatment)
-    asking.read_submission(asked, sources.name_of(origin.archive), treatment)  # refuses at once
+    name = asked.dataset or sources.name_of(origin.archive)
+    asking.read_submission(asked, name, treatment)  # refuses at once
     prepared = sources.prepare(origin, asked.dataset, quiet=quiet)
     assert prepared is not None
     facts = prepared.facts
@@ -213,13 +214,16 @@ def _tell_verdict(client: Client, job: Job, as_json: bool) -> None:
     condensed = job.urls["condensed"].rpartition("/")[2]
     made = client.condensed.verifications(condensed).each()
     found = next((one for one in made if one.job_id == job.id), None)
+    if found is None:
+        screen.err().print(f"error: the verification of job {job.id} was deleted", markup=False)
+        raise typer.Exit(1)
     if as_json:
-        _print_job(job, as_json)
-    elif found is not None and found.record is not None:
+        screen.print_json(found.model_dump(mode="json"))
+    elif found.record is not None:
         verdicts.show(found.record)
         where = f"{client.base_url}{job.urls['verifications']}/{found.id}"
         screen.out().print(f"record: {where}", markup=False)
-    if found is None or found.outcome != "passed":
+    if found.outcome != "passed":
         raise typer.Exit(1)
 
 

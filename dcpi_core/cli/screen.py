@@ -86,10 +86,6 @@ class PhaseBars:
             self._log(phase, step, total, note)
         self._bars.update(self._tasks[phase], completed=step, total=total, note=note)
 
-    def student(self, done: int, total: int, seed: int | None) -> None:
-        """``done`` of ``total`` students are trained; the next one has this seed."""
-        self.show("train", done, total, "" if seed is None else f"seed {seed}")
-
     def _log(self, phase: str, step: int, total: int, note: str) -> None:
         tenth = 10 * step // max(total, 1)
         if self._logged.get(phase) != tenth:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from dcpi_core.client import Client
-from dcpi_core.client.models import Dataset
 from dcpi_core.spec.dataset import DatasetFacts
 from dcpi_core.spec.errors import Conflict, NotFound
 
@@ -18,7 +17,12 @@ def uploaded(client: Client, archive: Path, facts: DatasetFacts, image_size: int
         there = client.datasets.get(facts.name)
     except NotFound:
         return client.datasets.upload(archive, name=facts.name, image_size=image_size).id
-    if not _is_the_same(there, facts):
+    if there.facts is None:
+        raise Conflict(
+            f"this version cannot compare your images with the service's {facts.name!r}; to use "
+            f"those, give --dataset {facts.name} without --archive"
+        )
+    if not _is_the_same(there.facts, facts):
         raise Conflict(
             f"the service has other images by the name of {facts.name!r}: call yours otherwise "
             f"with --dataset NAME, or use those with --dataset {facts.name} and without --archive"
@@ -26,9 +30,5 @@ def uploaded(client: Client, archive: Path, facts: DatasetFacts, image_size: int
     return there.id
 
 
-def _is_the_same(there: Dataset, facts: DatasetFacts) -> bool:
-    known = there.facts
-    return known is not None and (known.fingerprint, known.classes) == (
-        facts.fingerprint,
-        facts.classes,
-    )
+def _is_the_same(there: DatasetFacts, here: DatasetFacts) -> bool:
+    return (there.fingerprint, there.classes) == (here.fingerprint, here.classes)

@@ -7,6 +7,7 @@ import typer
 from pydantic import ValidationError
 
 from dcpi_core.cli import asking, bundles, remote, screen, sources, verdicts
+from dcpi_core.cli.interrupts import interruptible
 from dcpi_core.cli.remote import LOCAL, ApiKey, Server
 from dcpi_core.client import Client
 from dcpi_core.spec.errors import BundleError, InvalidInput
@@ -79,8 +80,7 @@ def verify(
     origin = sources.Origin(archive, image_size, data_root, cache)
     trained = None
     if passed and again:
-        with screen.PhaseBars(quiet=as_json) as bars:
-            trained = _train_again(bundle, origin, test, repeats, device, bars)
+        trained = _train_again(bundle, origin, test, repeats, device, quiet=as_json)
         record.write_text(trained.model_dump_json(indent=2) + "\n", encoding="utf-8")
     elif passed and record.exists():
         trained = _read(record, bundle)
@@ -129,7 +129,8 @@ def _train_again(
     test: Path | None,
     repeats: int | None,
     device: str,
-    bars: screen.PhaseBars,
+    *,
+    quiet: bool,
 ) -> Verification:
     from dcpi_core.bundle import load
     from dcpi_core.compute import Runtime
@@ -137,8 +138,10 @@ def _train_again(
 
     loaded = load(path)
     split = sources.read_test(origin, loaded.spec.dataset, test)
-    runtime, watch = Runtime.choose(device), Watch(progress=bars)
-    return verify_by_training(path, loaded, split, repeats, runtime, watch)
+    runtime = Runtime.choose(device)
+    with interruptible() as stop, screen.PhaseBars(quiet=quiet) as bars:
+        watch = Watch(progress=bars, stop=stop)
+        return verify_by_training(path, loaded, split, repeats, runtime, watch)
 
 
 def _read(record: Path, bundle: Path) -> Verification | None:

@@ -1,6 +1,7 @@
 """Requests with retries. One place decides what is worth asking again, and how long to wait."""
 
 import itertools
+import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -74,12 +75,18 @@ class Transport:
         finally:
             response.close()
 
-    def pause(self, attempt: int, response: httpx.Response | None = None) -> None:
-        """Wait before retry number ``attempt`` (from 0), as long as the service asks for."""
-        time.sleep(delay_seconds(attempt, response))
+    def pause(
+        self, attempt: int, response: httpx.Response | None = None, until: float = math.inf
+    ) -> None:
+        """Wait before retry number ``attempt`` (from 0), as long as the service asks for.
+
+        But not beyond ``until`` on the monotonic clock.
+        """
+        time.sleep(max(0.0, min(delay_seconds(attempt, response), until - time.monotonic())))
 
     def _attempt(self, build: Callable[[], httpx.Request], patience: float) -> httpx.Response:
         give_up = time.monotonic() + patience
+        latest = give_up if patience else math.inf
         for attempt in itertools.count():
             last = attempt >= self.retries and time.monotonic() >= give_up
             try:
@@ -90,14 +97,14 @@ class Transport:
                     raise ServiceUnreachable(
                         f"no answer from {self.http.base_url}: {reason}"
                     ) from error
-                self.pause(attempt)
+                self.pause(attempt, until=latest)
                 continue
             if response.is_success:
                 return response
             problem = _read_error(response)
             if last or not worth_repeating(response):
                 raise problem
-            self.pause(attempt, response)
+            self.pause(attempt, response, until=latest)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _once(self, build: Callable[[], httpx.Request]) -> httpx.Response:

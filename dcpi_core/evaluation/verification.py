@@ -12,6 +12,7 @@ from dcpi_core.bundle.checks import Check, verify
 from dcpi_core.bundle.reader import Bundle, load
 from dcpi_core.bundle.source import open_source
 from dcpi_core.checkpoint import load_tensors, save_tensors
+from dcpi_core.code import code_digest
 from dcpi_core.compute import Runtime
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.datasets.base import Split
@@ -19,7 +20,7 @@ from dcpi_core.evaluation.claims import claims_of
 from dcpi_core.evaluation.measure import evaluate_on
 from dcpi_core.evaluation.reporting import environment
 from dcpi_core.rng import Streams
-from dcpi_core.spec.errors import BundleError, CheckpointError, InvalidInput
+from dcpi_core.spec.errors import BundleError, CheckpointError, InvalidInput, OutdatedCheckpoint
 from dcpi_core.spec.manifest import MANIFEST_NAME
 from dcpi_core.spec.progress import (
     Phase,
@@ -33,12 +34,19 @@ from dcpi_core.spec.progress import (
 from dcpi_core.spec.verification import ArmVerification, FailedCheck, Verification
 from dcpi_core.training import OnStep, Recipe, fit
 
-OnStudent = Callable[[int, int, int | None], None]
-"""Called with (students done, students in all, seed of the next; None at the end)."""
 
+@dataclass(frozen=True)
+class Watch:
+    """Who is told how far a verification is, and may end it.
 
-def _tell_nobody(done: int, total: int, seed: int | None) -> None:
-    pass
+    Attributes:
+        kept: a file for the accuracies measured so far; where it is there already, it is gone on
+            from.
+    """
+
+    progress: ProgressSink = ignore_progress
+    stop: StopSignal = never_stop
+    kept: Path | None = None
 
 
 def retrain(
@@ -47,7 +55,7 @@ def retrain(
     seeds: Sequence[int],
     network: str | None = None,
     device: str = "auto",
-    on_student: OnStudent = _tell_nobody,
+    watch: Watch | None = None,
 ) -> tuple[float, ...]:
     """Test accuracies in [0, 1] of students trained by the bundle's recipe, one for each seed.
 
@@ -56,14 +64,19 @@ def retrain(
         test: the source's test split.
         seeds: run i of the report has the i-th of ``bundle.report.seeds``.
         network: name of the students' architecture; default: that of the recipe.
+        watch: who is told of each student, and may end it.
+
+    Raises:
+        Stopped: ``watch.stop`` asked for it.
+        TrainingDiverged: a loss became NaN or infinite.
     """
     students = [_Student(network, bundle.condensed, bundle.recipe, seed) for seed in seeds]
-
-    def tell(runs: Sequence[float]) -> None:
-        done = len(runs)
-        on_student(done, len(seeds), seeds[done] if done < len(seeds) else None)
-
-    return tuple(_Retraining(bundle, test, Runtime.choose(device)).of(students, (), tell))
+    notes = _Notes(
+        watch or Watch(),
+        f"{bundle.manifest.id}/{network}/{seeds}",
+        [f"seed {seed}" for seed in seeds],
+    )
+    return tuple(_Retraining(bundle, test, Runtime.choose(device)).of(students, notes))
 
 
 class _Student(NamedTuple):
@@ -82,29 +95,18 @@ class _Retraining:
     bundle: Bundle
     test: Split
     runtime: Runtime
-    on_step: OnStep | None = None
 
-    def of(
-        self,
-        students: Sequence[_Student],
-        known: Sequence[float],
-        tell: Callable[[Sequence[float]], None],
-    ) -> list[float]:
-        """Test accuracies in [0, 1], one for each student.
-
-        Args:
-            known: those of the first students, measured before.
-            tell: called with all measured so far, before each group and at the end.
-        """
-        runs = list(known)
+    def of(self, students: Sequence[_Student], notes: "_Notes") -> list[float]:
+        """Test accuracies in [0, 1], one for each student, going on from those that are noted."""
+        on_step, runs = partial(_stop_if_asked, notes.watch.stop), notes.kept()
         while len(runs) < len(students):
-            tell(runs)
+            notes.tell(runs)
             group = students[len(runs) : len(runs) + self.runtime.side_by_side]
-            runs += self.runtime.map_alike(self._accuracy, group)
-        tell(runs)
+            runs += self.runtime.map_alike(partial(self._accuracy, on_step), group)
+        notes.tell(runs)
         return runs
 
-    def _accuracy(self, given: _Student) -> float:
+    def _accuracy(self, on_step: OnStep, given: _Student) -> float:
         student = self.bundle.build_network(given.network, given.seed)
         fit(
             student,
@@ -112,23 +114,9 @@ class _Retraining:
             given.recipe,
             streams=Streams(given.seed),
             runtime=self.runtime,
-            on_step=self.on_step,
+            on_step=on_step,
         )
         return evaluate_on(self.test, student, self.bundle.spec.dataset, self.runtime).accuracy
-
-
-@dataclass(frozen=True)
-class Watch:
-    """Who is told how far a verification is, and may end it.
-
-    Attributes:
-        kept: a file for the accuracies measured so far; where it is there already, it is gone on
-            from.
-    """
-
-    progress: ProgressSink = ignore_progress
-    stop: StopSignal = never_stop
-    kept: Path | None = None
 
 
 def verify_by_training(
@@ -172,8 +160,7 @@ def verify_by_training(
     ]
     titles = [claim.arm.title for claim in claims for _ in seeds]
     notes = _Notes(watch or Watch(), f"{manifest_digest(path)}/{len(seeds)}", titles)
-    on_step = partial(_stop_if_asked, notes.watch.stop)
-    runs = _Retraining(bundle, test, runtime, on_step).of(students, notes.kept(), notes.tell)
+    runs = _Retraining(bundle, test, runtime).of(students, notes)
     arms = [
         ArmVerification.of(claim.arm, tuple(runs[position * len(seeds) :][: len(seeds)]))
         for position, claim in enumerate(claims)
@@ -204,7 +191,7 @@ class _Notes:
     def tell(self, runs: Sequence[float]) -> None:
         """Keep what was measured so far, and say what comes next."""
         if runs and self.watch.kept is not None:
-            values = {"verification": self.identity, "runs": list(runs)}
+            values = {"verification": self.identity, "code": code_digest(), "runs": list(runs)}
             save_tensors(self.watch.kept, {}, values)
         done, total = len(runs), len(self.titles)
         message = self.titles[done] if done < total else "students compared"
@@ -217,6 +204,8 @@ class _Notes:
         _, values = load_tensors(self.watch.kept)
         if values.get("verification") != self.identity:
             raise CheckpointError(f"{self.watch.kept.name} belongs to another verification")
+        if values.get("code") != code_digest():
+            raise OutdatedCheckpoint(f"{self.watch.kept.name} was left by other code")
         return list(values["runs"])
 
 

@@ -14,7 +14,8 @@ DcpiError
 ├── Conflict                the object is in a state that forbids the request
 ├── DatasetUnavailable      the machine that should read the dataset does not have it
 ├── BundleError             a bundle whose files, hashes or shapes do not agree
-├── CheckpointError         a checkpoint that belongs to another job or version
+├── CheckpointError         a checkpoint that belongs to another job or is damaged
+│   └── OutdatedCheckpoint  a checkpoint that was left by other code
 └── TrainingDiverged        a loss or a tensor became NaN or infinite
 """
 
@@ -159,6 +160,12 @@ class CheckpointError(DcpiError):
     """The checkpoint cannot be continued by this job."""
 
     code = "invalid_checkpoint"
+
+
+class OutdatedCheckpoint(CheckpointError):
+    """Other code left the checkpoint: results of two versions are never mixed."""
+
+    code = "outdated_checkpoint"
 
 
 class TrainingDiverged(DcpiError):

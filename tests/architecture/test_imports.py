@@ -26,7 +26,7 @@ LIGHT = [
 PROBE = """
 import sys, time
 start = time.process_time()
-__import__({module!r})
+import {module}
 print(time.process_time() - start)
 print(*sorted({{name.partition('.')[0] for name in sys.modules}}))
 """
@@ -53,9 +53,20 @@ def test_the_probe_can_fail(root):
     assert "torch" in packages
 
 
+FRAMEWORKS = "fastapi, sqlalchemy.orm, pydantic_settings, httpx"
+
+
 def test_application_starts_in_a_second(root):
-    """Best of ten, in seconds of a processor: others may hold the cores and empty the caches."""
-    assert any(loaded_by("app.main", root)[0] < 1.0 for _ in range(10))
+    """Best of ten, in seconds of a processor: others may hold the cores and empty the caches.
+
+    A second is 1.6 times what the frameworks take alone, and slow machines are held to 1.8.
+    """
+
+    def quick():
+        frameworks, whole = (loaded_by(module, root)[0] for module in (FRAMEWORKS, "app.main"))
+        return whole < max(1.0, 1.8 * frameworks)
+
+    assert any(quick() for _ in range(10))
 
 
 WITHOUT = """

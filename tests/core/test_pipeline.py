@@ -16,7 +16,12 @@ from dcpi_core.datasets import load
 from dcpi_core.evaluation.reporting import seeds_of
 from dcpi_core.methods.matching.base import GradientMatching
 from dcpi_core.spec.catalog import load_catalog
-from dcpi_core.spec.errors import CheckpointError, DatasetUnavailable, TrainingDiverged
+from dcpi_core.spec.errors import (
+    CheckpointError,
+    DatasetUnavailable,
+    OutdatedCheckpoint,
+    TrainingDiverged,
+)
 from dcpi_core.spec.job import JobRequest, JobSpec
 from dcpi_core.spec.progress import Phase, Stopped
 from dcpi_core.spec.resolve import resolve
@@ -474,7 +479,7 @@ def test_a_checkpoint_of_other_code_is_refused(tmp_path, monkeypatch):
     with pytest.raises(pipeline.Stopped):
         pipeline.run(job(), place(tmp_path), stop=lambda: next(stop_after, True), device="cpu")
     monkeypatch.setattr("dcpi_core.memory.code_digest", lambda: "of another version")
-    with pytest.raises(CheckpointError, match="left by other code; delete it to begin again"):
+    with pytest.raises(OutdatedCheckpoint, match="left by other code; delete it to begin again"):
         pipeline.run(job(), place(tmp_path), device="cpu")
 
 

@@ -18,3 +18,13 @@ def test_what_was_not_used_for_longest_goes_first(tmp_path):
 
 def test_nothing_is_kept_where_there_is_nothing(tmp_path):
     assert prune_assets(tmp_path / "nowhere", 0) == []
+
+
+def test_what_others_have_there_is_left_alone(tmp_path):
+    mine = tmp_path / "notes.txt"
+    mine.write_text("mine")
+    (tmp_path / "v1.safetensors").mkdir()
+    kept = tmp_path / "asset.safetensors"
+    kept.write_bytes(bytes(100))
+    assert prune_assets(tmp_path, 0) == [kept]
+    assert mine.exists()

@@ -141,7 +141,8 @@ SCENES = {
     "silent exit": lambda _: sys.exit(0),
     "fault": fault("training_diverged", "loss became NaN; lower the learning rate"),
     "memory": fault("out_of_memory", "use a smaller batch"),
-    "bad checkpoint": fault("invalid_checkpoint", "written by another version"),
+    "bad checkpoint": fault("invalid_checkpoint", "belongs to another job"),
+    "old checkpoint": fault("outdated_checkpoint", "was left by other code"),
 }
 
 ORDER = json.loads(sys.stdin.readline())

@@ -275,6 +275,14 @@ def test_a_checkpoint_that_cannot_be_read_is_dropped(desk):
     assert desk.job(job_id).status == "succeeded"
 
 
+def test_a_checkpoint_of_other_code_is_dropped_and_costs_no_attempt(desk):
+    job_id = desk.run("crash")
+    before = desk.job(job_id).attempt
+    desk.run("old checkpoint", job_id)
+    job = desk.job(job_id)
+    assert (job.status, job.attempt, desk.objects("checkpoints")) == ("queued", before, [])
+
+
 @pytest.mark.parametrize("scene", ["wait", "deaf"])
 def test_cancelling_takes_less_than_five_seconds(desk, scene):
     job_id = desk.submit()

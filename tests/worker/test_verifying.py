@@ -17,6 +17,7 @@ from app.verifications.schemas import VerificationCreate, VerificationRead
 from dcpi_core import bundle, pipeline
 from dcpi_core.pipeline import Workplace
 from dcpi_core.spec.catalog import load_catalog
+from dcpi_core.spec.errors import OutdatedCheckpoint
 from dcpi_core.spec.job import JobSpec, JobSubmission
 from dcpi_core.spec.progress import Stopped
 from dcpi_core.spec.resolve import resolve
@@ -196,7 +197,7 @@ def test_another_bundle_in_the_place_of_the_published_one_fails(
     assert "is not the published one" in failed.detail
 
 
-def test_a_paused_verification_goes_on_where_it_was(true_bundle, tmp_path):
+def test_a_paused_verification_goes_on_where_it_was(true_bundle, tmp_path, monkeypatch):
     from dcpi_core.compute import Runtime
     from dcpi_core.evaluation.verification import Watch, verify_by_training
 
@@ -211,6 +212,10 @@ def test_a_paused_verification_goes_on_where_it_was(true_bundle, tmp_path):
     with pytest.raises(Stopped):
         verify_by_training(true_bundle, loaded, test, runtime=runtime, watch=watch(3))
     assert steps == [0, 1, 2, 3]
+    with monkeypatch.context() as other:
+        other.setattr("dcpi_core.evaluation.verification.code_digest", lambda: "of another version")
+        with pytest.raises(OutdatedCheckpoint):
+            verify_by_training(true_bundle, loaded, test, runtime=runtime, watch=watch(99))
     steps.clear()
     whole = verify_by_training(true_bundle, loaded, test, runtime=runtime, watch=watch(99))
     assert steps == [3, 4, 5, 6, 7, 8], "three students were kept"

@@ -15,6 +15,8 @@ fresh network means is chance, so the mean over such networks says nothing about
 label.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -32,16 +34,21 @@ def pooled_features(
     Returns:
         (n, F, h, w) or pooled, on the CPU: there may be any number of images.
     """
+    pieces = _pooled_pieces(network, images, layer, form, pooling, ctx)
+    return torch.cat([piece.cpu() for piece in pieces])
+
+
+def _pooled_pieces(
+    network: Network, images: Tensor, layer: Layer, form: Form, pooling: Pooling, ctx: Context
+) -> Iterator[Tensor]:
+    """The same piece by piece, each on the device."""
     number = network.layer_number(layer)
-
-    def of_piece(piece: slice) -> Tensor:
+    for piece in ctx.runtime.for_whole_sets.chunks(len(images)):
         seen = images[piece].to(ctx.runtime.device)
-        return pool(network.features(seen, number), form, pooling).cpu()
-
-    pieces = ctx.runtime.for_whole_sets.chunks(len(images))
-    return torch.cat([of_piece(piece) for piece in pieces])
+        yield pool(network.features(seen, number), form, pooling)
 
 
+@torch.no_grad()
 def class_means(
     network: Network, layer: Layer, form: Form, pooling: Pooling, ctx: Context
 ) -> Tensor:
@@ -50,10 +57,11 @@ def class_means(
     def of_class(label: int) -> Tensor:
         members = ctx.train.of_class(label)
         sums = [
-            pooled_features(network, batch, layer, form, pooling, ctx).double().sum(0)
+            piece.double().sum(0)
             for batch in ctx.batches(members)
+            for piece in _pooled_pieces(network, batch, layer, form, pooling, ctx)
         ]
-        return (torch.stack(sums).sum(0) / len(members)).float()
+        return (torch.stack(sums).sum(0) / len(members)).float().cpu()
 
     return torch.stack(ctx.runtime.map(of_class, range(ctx.facts.num_classes)))
 

@@ -178,7 +178,7 @@ def test_run_i_of_a_training_is_run_i_of_a_verification(small_bundle, blobs, mon
     monkeypatch.setattr(module.Runtime, "choose", lambda _: two)
     monkeypatch.setattr(module, "evaluate_on", noted)
     runs = module.retrain(
-        bundle, blobs.test, (1, 2, 3), device="cpu", on_student=lambda *now: told.append(now)
+        bundle, blobs.test, (1, 2, 3), device="cpu", watch=module.Watch(progress=told.append)
     )
     alone = [
         *module.retrain(bundle, blobs.test, (1,), device="cpu"),
@@ -186,7 +186,9 @@ def test_run_i_of_a_training_is_run_i_of_a_verification(small_bundle, blobs, mon
     ]
     assert list(runs) == alone
     assert len(logits) == 3, "the parameters are the same to the last bit"
-    assert told == [(0, 3, 1), (2, 3, 3), (3, 3, None)]  # two side by side, then the third
+    # Two side by side, then the third.
+    assert [(now.step, now.message) for now in told[:2]] == [(0, "seed 1"), (2, "seed 3")]
+    assert (told[2].step, told[2].total_steps) == (3, 3)
 
 
 def test_the_script_refuses_altered_data(small_bundle, test_file, tmp_path):

@@ -193,6 +193,11 @@ class TestOwnImages:
         assert submit(archive).exit_code == 0
         assert b'name="name"\r\n\r\nmy-pets\r\n' in service.uploads[0]
 
+    def test_with_a_name_the_file_may_be_called_anything(self, service, submit, archive):
+        odd = archive.rename(archive.with_name("_" + "x" * 70 + ".zip"))
+        assert submit(odd, "--dataset", "pets").exit_code == 0
+        assert b'name="name"\r\n\r\npets\r\n' in service.uploads[0]
+
     def test_a_second_job_uses_what_is_there(self, service, submit, archive):
         facts = inspect_archive(archive, "my-pets", archive.with_suffix(".safetensors"))
         service.datasets["my-pets"] = facts.model_dump(mode="json")
