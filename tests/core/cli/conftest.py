@@ -1,6 +1,7 @@
 """Run the command line in this process, on the digits that need no download."""
 
 import io
+import logging
 import zipfile
 
 import numpy as np
@@ -37,7 +38,11 @@ def dcpi():
     """``dcpi("verify", path)`` runs the command and returns its result."""
 
     def run(*arguments: object):
-        done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        logging.disable(logging.INFO)  # which servers of other tests may have turned on
+        try:
+            done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        finally:
+            logging.disable(logging.NOTSET)
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
         return done
