@@ -5,7 +5,8 @@ API, whose answers are data. A page that needs more brings a policy of its own.
 """
 
 import re
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,44 +26,50 @@ SECURITY: Mapping[str, str] = {
 }
 
 
-class SecurityHeaders:
-    """Adds the headers to every answer that does not set them itself."""
+class EveryAnswer(ABC):
+    """Passes requests on and completes the headers of their answers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+
+    @abstractmethod
+    def begin(self, scope: Scope) -> Callable[[MutableHeaders], None]:
+        """Look at a request; what is returned completes the headers of its answer."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        complete = self.begin(scope)
 
-        async def secured(message: Message) -> None:
+        async def completed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in SECURITY.items():
-                    headers.setdefault(name, value)
+                complete(MutableHeaders(scope=message))
             await send(message)
 
-        await self._app(scope, receive, secured)
+        await self._app(scope, receive, completed)
 
 
-class NamedRequests:
+class SecurityHeaders(EveryAnswer):
+    """Adds the headers to every answer that does not set them itself."""
+
+    def begin(self, scope: Scope) -> Callable[[MutableHeaders], None]:
+        def complete(headers: MutableHeaders) -> None:
+            for name, value in SECURITY.items():
+                headers.setdefault(name, value)
+
+        return complete
+
+
+class NamedRequests(EveryAnswer):
     """Gives each request an id, the caller's own if it is a sane one."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+    def begin(self, scope: Scope) -> Callable[[MutableHeaders], None]:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if re.fullmatch(r"[\w.:-]{1,64}", given, re.ASCII) else new_id("req")
         scope.setdefault("state", {})["request_id"] = request_id
 
-        async def named(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
-            await send(message)
+        def complete(headers: MutableHeaders) -> None:
+            headers["X-Request-Id"] = request_id
 
-        await self._app(scope, receive, named)
+        return complete

@@ -9,9 +9,8 @@ from typing import Annotated, Any, TypeVar
 import typer
 from pydantic import BaseModel, ValidationError
 
-from dcpi_core.spec.catalog import load_catalog
 from dcpi_core.spec.dataset import DatasetFacts
-from dcpi_core.spec.errors import FieldProblem, InvalidInput, UnknownName
+from dcpi_core.spec.errors import FieldProblem, InvalidInput
 from dcpi_core.spec.job import FORMAT, NO_PRIVILEGED, JobRequest, JobSpec, JobSubmission
 from dcpi_core.spec.resolve import resolve
 
@@ -140,7 +139,7 @@ def read_spec(asked: Asked, facts: DatasetFacts | None = None) -> JobSpec:
     if body.get("format") == FORMAT:
         return _finished_spec(body, asked)
     request = _validated(JobRequest, _merged(body, asked, facts.name if facts else None))
-    return resolve(request, facts or catalogue_facts(request.dataset))
+    return resolve(request, facts)
 
 
 def read_submission(
@@ -167,14 +166,6 @@ def is_about_upload(asked: Asked) -> bool:
     """Whether the dataset is named by the id that a service gave it."""
     body = _read_file(asked.file) if asked.file else {}
     return str(asked.dataset or body.get("dataset", "")).startswith("ds_")
-
-
-def catalogue_facts(name: str) -> DatasetFacts:
-    """Facts of a published dataset; raises UnknownName."""
-    known = load_catalog().datasets
-    if name not in known:
-        raise UnknownName.of("dataset", name, known, "/dataset")
-    return known[name]
 
 
 def _merged(body: dict[str, Any], asked: Asked, dataset: str | None) -> dict[str, Any]:
