@@ -67,12 +67,14 @@ class Workplace:
         assets: prepared assets, shared by all jobs of a machine.
         data_root: local copies of published datasets.
         dataset_file: canonical file of an uploaded dataset, if the job is about one.
+        source: the dataset itself, if it is in memory.
     """
 
     workspace: Path
     assets: Path
     data_root: Path | None = None
     dataset_file: Path | None = None
+    source: ImageDataset | None = None
 
 
 def run(
@@ -420,7 +422,9 @@ def read_source(spec: JobSpec, place: Workplace) -> ImageDataset:
     Raises:
         DatasetUnavailable: this machine does not have it, or has another one of that name.
     """
-    if place.dataset_file is not None:
+    if place.source is not None:
+        source = place.source
+    elif place.dataset_file is not None:
         source = load_prepared(place.dataset_file)
     else:
         source = load_dataset(spec.dataset.name, place.data_root)

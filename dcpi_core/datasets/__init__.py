@@ -1,4 +1,4 @@
-"""Source datasets: published ones by name, and uploads that have been checked and prepared.
+"""Source datasets: published ones by name, archives that have been checked, and one's own.
 
 Names are loaded on first use, so that ``dcpi_core.datasets.archive`` can be imported, and run as
 a child process of the web service, without torch.
@@ -11,10 +11,13 @@ if TYPE_CHECKING:
     from dcpi_core.datasets.archive import Limits, inspect_archive
     from dcpi_core.datasets.base import ImageDataset, Split, denormalise, normalise
     from dcpi_core.datasets.loading import load, load_prepared
+    from dcpi_core.datasets.own import from_samples, from_splits
 
 __all__ = [
     "load",
     "load_prepared",
+    "from_samples",
+    "from_splits",
     "inspect_archive",
     "ImageDataset",
     "Limits",
@@ -26,6 +29,8 @@ __all__ = [
 _HOMES = {
     "load": "loading",
     "load_prepared": "loading",
+    "from_samples": "own",
+    "from_splits": "own",
     "inspect_archive": "archive",
     "Limits": "archive",
     "ImageDataset": "base",

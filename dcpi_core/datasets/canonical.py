@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcpi_core.datasets.fingerprint import Fingerprint
+from dcpi_core.datasets.moments import Moments
 from dcpi_core.spec.dataset import DatasetFacts
 
 FORMAT = "dcpi-dataset/1"
@@ -22,8 +23,6 @@ SPLITS = ("train", "test")
 CHUNK_BYTES = 1 << 22
 HEADER_RESERVE = 1024
 """Room for what is known only at the end: mean, std and fingerprint."""
-SMALLEST_STD = 1 / 255
-"""One grey level: a channel without any contrast would otherwise be divided by zero."""
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -69,7 +68,7 @@ class CanonicalWriter:
     def finish(self) -> DatasetFacts:
         """Measure what was written, complete the header and return the facts."""
         sha = Fingerprint()
-        moments = _Moments(self._draft.channels)
+        moments = Moments(self._draft.channels)
         for split in SPLITS:
             labels = self._labels[split]
             sha.begin(split, (len(labels), *self._image_shape), labels)
@@ -112,33 +111,6 @@ class CanonicalWriter:
             data = os.pread(self._fd, min(step, end - at), at)
             yield np.frombuffer(data, dtype=np.uint8).reshape(-1, *self._image_shape)
             at += len(data)
-
-
-class _Moments:
-    """Mean and standard deviation of pixels per channel, from exact integer histograms."""
-
-    def __init__(self, channels: int) -> None:
-        self._counts = np.zeros((channels, 256), dtype=np.int64)
-
-    def add(self, images: Images) -> None:
-        for channel, counts in enumerate(self._counts):
-            counts += np.bincount(images[:, channel].ravel(), minlength=256)
-
-    def mean(self) -> tuple[float, ...]:
-        return tuple(round(float(first / n / 255), 6) for n, first, _ in self._sums())
-
-    def std(self) -> tuple[float, ...]:
-        exact = (math.sqrt(n * second - first**2) / n / 255 for n, first, second in self._sums())
-        return tuple(round(max(value, SMALLEST_STD), 6) for value in exact)
-
-    def _sums(self) -> Iterator[tuple[int, int, int]]:
-        """Per channel: number of pixels, sum and sum of squares, as unbounded integers."""
-        for counts in self._counts.tolist():
-            yield (
-                sum(counts),
-                sum(value * count for value, count in enumerate(counts)),
-                sum(value**2 * count for value, count in enumerate(counts)),
-            )
 
 
 def _place(

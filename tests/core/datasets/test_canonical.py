@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 
 from dcpi_core.datasets import load_prepared
-from dcpi_core.datasets.canonical import SMALLEST_STD, CanonicalWriter
+from dcpi_core.datasets.canonical import CanonicalWriter
+from dcpi_core.datasets.moments import SMALLEST_STD
 from dcpi_core.spec.dataset import DatasetFacts, License
 from dcpi_core.spec.errors import DatasetUnavailable
 
