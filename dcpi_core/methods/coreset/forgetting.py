@@ -23,9 +23,13 @@ class ForgettingOptions(ProxyOptions):
 
 @METHODS.register("forgetting", options=ForgettingOptions, source="Toneva et al., ICLR 2019")
 class Forgetting(Coreset):
-    """Keeps the images most often forgotten."""
+    """Keeps the images most often forgotten; among equals, those of the larger error (EL2N).
 
-    reads = ("forgetting", "learned")
+    A proxy of ten epochs has five events at most, so that most images are equals; by index the
+    rule would then choose by the order of the data.
+    """
+
+    reads = ("forgetting", "learned", "el2n")
 
     def __init__(self, options: ForgettingOptions) -> None:
         super().__init__(options)
@@ -35,4 +39,5 @@ class Forgetting(Coreset):
         score = signals.forgetting
         if self.never_learned == "inf":
             score = torch.where(signals.learned, score, torch.iinfo(torch.int64).max)
-        return torch.argsort(score, descending=True, stable=True)[:count]
+        by_error = torch.argsort(signals.el2n, descending=True, stable=True)
+        return by_error[torch.argsort(score[by_error], descending=True, stable=True)][:count]

@@ -25,16 +25,17 @@ RULES = [entry for entry in METHODS if ".coreset." in entry.target.__module__]
 
 
 @pytest.mark.parametrize(
-    ("never_learned", "order"), [("inf", [2, 1, 3, 0, 4]), ("zero", [1, 3, 0, 2, 4])]
+    ("never_learned", "order"), [("inf", [2, 3, 1, 5, 0, 4]), ("zero", [3, 1, 5, 0, 2, 4])]
 )
 def test_forgetting_takes_the_never_learned_as_asked_then_the_most_forgotten(never_learned, order):
     signals = signals_of(
-        5,
-        forgetting=torch.tensor([1, 3, 0, 3, 0]),
-        learned=torch.tensor([True, True, False, True, True]),
+        6,
+        forgetting=torch.tensor([1, 3, 0, 3, 0, 3]),
+        learned=torch.tensor([True, True, False, True, True, True]),
+        el2n=torch.tensor([0.1, 0.2, 0.9, 0.4, 0.3, 0.2]),
     )
     rule = Forgetting(ForgettingOptions(never_learned=never_learned))
-    assert rule.pick(signals, 5, DRAW).tolist() == order  # ties to the lower index
+    assert rule.pick(signals, 6, DRAW).tolist() == order  # ties: the larger error, then the index
 
 
 def test_herding_follows_the_mean():

@@ -84,7 +84,7 @@ def softmax(found):
 
 @given(problems())
 @settings(max_examples=60, deadline=None)
-def test_rules_of_uncertainty_are_their_definitions(problem):
+def test_rules_that_score_images_are_their_definitions(problem):
     found, count = problem
     rows = softmax(found)
     entropy = [-sum(p * math.log(p) for p in row) for row in rows]
@@ -94,6 +94,19 @@ def test_rules_of_uncertainty_are_their_definitions(problem):
     assert pick("margin", found, count) == by_score([-v for v in lead], count)
     assert pick("el2n", found, count) == by_score(found.el2n.tolist(), count)
     assert pick("grand", found, count) == by_score(found.grand.tolist(), count)
+
+
+@given(problems())
+@settings(max_examples=60, deadline=None)
+def test_forgetting_is_its_definition(problem):
+    found, count = problem
+    events = [
+        number if learned else math.inf
+        for number, learned in zip(found.forgetting.tolist(), found.learned.tolist(), strict=True)
+    ]
+    errors = found.el2n.tolist()
+    wanted = sorted(range(len(events)), key=lambda i: (-events[i], -errors[i], i))[:count]
+    assert pick("forgetting", found, count) == wanted
 
 
 @given(problems(), st.sampled_from(["gradients", "features"]))
