@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from dcpi_core.spec.errors import InvalidInput
 
@@ -134,6 +135,17 @@ def _check_device(name: str) -> None:
         raise InvalidInput.at(
             "/device", f"no device {name!r}: torch finds {count} CUDA devices on this machine"
         )
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor from the CPU on ``device``, without waiting for what that is busy with.
+
+    ``tensor.to(device)`` would first let a GPU finish everything it was told so far. From pinned
+    memory the copy is made in its turn, and the CPU goes on to tell it what comes next.
+    """
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 class Stopwatch:

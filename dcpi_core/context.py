@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from dcpi_core.compute import Runtime
+from dcpi_core.compute import Runtime, sent
 from dcpi_core.datasets.base import Split, normalise
 from dcpi_core.networks import Network, build
 from dcpi_core.prepared import Assets
@@ -50,7 +50,7 @@ class Context:
             network = build(
                 self.network, facts.channels, facts.num_classes, (facts.height, facts.width)
             )
-        return network.to(self.runtime.device)
+        return network.to(self.runtime.device, non_blocking=True)
 
     def real_batch(self, label: int, count: int, *position: int) -> Tensor:
         """Up to ``count`` different normalised images of a class, (n, C, H, W)."""
@@ -62,7 +62,7 @@ class Context:
     def normalised(self, index: Tensor) -> Tensor:
         """The training images at ``index``, normalised, on the device."""
         # Sent as bytes: a quarter of what the normalised images would be.
-        return normalise(self.train.images[index].to(self.runtime.device), self.facts)
+        return normalise(sent(self.train.images[index], self.runtime.device), self.facts)
 
     def batches(self, index: Tensor, size: int = 1024) -> Iterator[Tensor]:
         """The training images at ``index``, normalised, in order, ``size`` at a time."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dcpi_core.compute import Runtime
+from dcpi_core.compute import Runtime, sent
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.context import Context
 from dcpi_core.networks import Network
@@ -104,14 +104,14 @@ def train_between_updates(
 ) -> None:
     """Train the network for ``inner_epochs`` on the condensed set: plain SGD, batches of 256."""
     network.train()
-    images = condensed.images.to(runtime.device)
-    labels = condensed.labels.to(runtime.device)
+    images = sent(condensed.images, runtime.device)
+    labels = sent(condensed.labels, runtime.device)
     privileged = [p.to(runtime.device).for_student(network, streams) for p in condensed.privileged]
     trained = trainable(network, privileged)
     optimiser = sgd(trained, options.network_learning_rate, 0.0, 0.0)
     for epoch in range(options.inner_epochs):
         order = torch.randperm(len(labels), generator=streams.generator("inner_order", epoch))
-        for number, index in enumerate(order.to(runtime.device).split(256)):
+        for number, index in enumerate(sent(order, runtime.device).split(256)):
             draw = streams.generator("inner_labels", epoch, number)
             batch = [p.batch(index).for_batch(draw) for p in privileged]
             view = streams.generator("inner_augment", epoch, number)

@@ -13,11 +13,12 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from dcpi_core.compute import Runtime
+from dcpi_core.compute import Runtime, sent
 from dcpi_core.datasets.base import Split, normalise
 from dcpi_core.networks import Network, build
 from dcpi_core.ops.augment import augment
 from dcpi_core.ops.last_layer import errors
+from dcpi_core.ops.parameters import on_host
 from dcpi_core.rng import Streams
 from dcpi_core.spec.dataset import DatasetFacts
 from dcpi_core.spec.protocols import Augmentation
@@ -102,13 +103,13 @@ class TrainedNetwork:
 
     def untrained(self, facts: DatasetFacts, runtime: Runtime) -> Network:
         """The network as it was before its training, in evaluation mode."""
-        return _fresh(self.plan, facts).to(runtime.device).eval()
+        return _fresh(self.plan, facts).to(runtime.device, non_blocking=True).eval()
 
     def network(self, facts: DatasetFacts, runtime: Runtime) -> Network:
         """The network itself, in evaluation mode."""
         network = _fresh(self.plan, facts)
         network.load_state_dict(self.parameters)
-        return network.to(runtime.device).eval()
+        return network.to(runtime.device, non_blocking=True).eval()
 
 
 @dataclass
@@ -127,10 +128,14 @@ class Run:
 
 
 class _Seen(NamedTuple):
-    """Logits (n, K) and inputs (n, D) of the last layer, just before a step."""
+    """Of each image of a batch just before its step, (n,): on the device until the epoch is over.
 
-    logits: Tensor
-    inputs: Tensor
+    Whether it was classified correctly, and the lengths of its error and last-layer gradient.
+    """
+
+    right: Tensor
+    error: Tensor
+    gradient: Tensor
 
 
 class Trainer:
@@ -141,13 +146,14 @@ class Trainer:
     ) -> None:
         self.plan, self.train, self.facts, self.runtime, self.run = plan, train, facts, runtime, run
         self.streams = _streams(plan)
-        self.network = _fresh(plan, facts).to(runtime.device)
+        self.network = _fresh(plan, facts)
         self.network.load_state_dict(run.parameters)
+        self.network.to(runtime.device, non_blocking=True)
         self.parameters = trainable(self.network)
         self.optimiser = sgd(self.parameters, plan.learning_rate, plan.momentum, plan.weight_decay)
         for name, parameter in self.network.named_parameters():
             if name in run.velocity:
-                velocity = run.velocity[name].to(runtime.device)
+                velocity = sent(run.velocity[name], runtime.device)
                 self.optimiser.state[parameter]["momentum_buffer"] = velocity
 
     def epoch(self, on_step: OnEpochStep | None) -> None:
@@ -159,51 +165,50 @@ class Trainer:
         order = torch.randperm(
             len(self.train), generator=self.streams.generator("order", run.epoch)
         )
-        correct = 0
         steps = self.plan.steps_per_epoch(len(self.train))
         total = steps * self.plan.total_epochs(len(self.train))
+        seen: list[_Seen] = []
         for number, index in enumerate(order.split(size)):
-            seen = self._step(index, number)
-            right = self._right(seen, index)
-            correct += int(right.sum())
-            run.forgetting[index] += (run.correct_before[index] & ~right).long()
-            run.correct_before[index] = right
-            run.learned[index] |= right
-            if run.epoch in self.plan.early_epochs(len(self.train)):
-                self._score(seen, index)
+            seen.append(self._step(index, number))
             if on_step is not None:
                 on_step(run.epoch * steps + number + 1, total, f"training {self.plan.network}")
+        self._note(order, _Seen(*(torch.cat(parts).cpu() for parts in zip(*seen, strict=True))))
         run.epoch += 1
-        run.train_accuracy = correct / len(self.train)
-        run.parameters = {k: v.detach().cpu() for k, v in self.network.state_dict().items()}
-        run.velocity = {
-            name: self.optimiser.state[p]["momentum_buffer"].cpu()
-            for name, p in self.network.named_parameters()
-            if "momentum_buffer" in self.optimiser.state[p]
-        }
+        run.parameters = on_host(self.network.state_dict())
+        run.velocity = on_host(
+            {
+                name: self.optimiser.state[p]["momentum_buffer"]
+                for name, p in self.network.named_parameters()
+                if "momentum_buffer" in self.optimiser.state[p]
+            }
+        )
 
     def _step(self, index: Tensor, number: int) -> _Seen:
         """Optimiser step ``number`` of the epoch; returns what the network said before it."""
         device = self.runtime.device
         view = self.streams.generator("augment", self.run.epoch, number)
-        images = normalise(self.train.images[index].to(device), self.facts)
+        images = normalise(sent(self.train.images[index], device), self.facts)
         images = augment(images, self.plan.augmentation, view)
-        labels = self.train.labels[index].to(device)
+        labels = sent(self.train.labels[index], device)
         # Read first: the step changes the layers between the features and the logits.
         found, batch = gradients(self.network, images, labels, self.runtime)
         with torch.no_grad():
             inputs = self.network.last_inputs(batch.features)
         apply_gradients(self.parameters, self.optimiser, found)
-        return _Seen(batch.logits.cpu(), inputs.cpu())
+        error = errors(batch.logits, labels).norm(dim=1)
+        gradient = error * (1 + inputs.double().square().sum(1)).sqrt()
+        return _Seen(batch.logits.argmax(1) == labels, error, gradient)
 
-    def _right(self, seen: _Seen, index: Tensor) -> Tensor:
-        return seen.logits.argmax(1) == self.train.labels[index]
-
-    def _score(self, seen: _Seen, index: Tensor) -> None:
-        """Add the lengths of the batch's errors and last-layer gradients to the early scores."""
-        length = errors(seen.logits, self.train.labels[index]).norm(dim=1)
-        self.run.el2n[index] += length
-        self.run.grand[index] += length * (1 + seen.inputs.double().square().sum(1)).sqrt()
+    def _note(self, order: Tensor, seen: _Seen) -> None:
+        """What an epoch showed of every image, each of which came once, in ``order``."""
+        run = self.run
+        run.train_accuracy = int(seen.right.sum()) / len(self.train)
+        run.forgetting[order] += (run.correct_before[order] & ~seen.right).long()
+        run.correct_before[order] = seen.right
+        run.learned[order] |= seen.right
+        if run.epoch in self.plan.early_epochs(len(self.train)):
+            run.el2n[order] += seen.error
+            run.grand[order] += seen.gradient
 
 
 def _streams(plan: TrainingPlan) -> Streams:

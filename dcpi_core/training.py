@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dcpi_core.compute import Runtime
+from dcpi_core.compute import Runtime, sent
 from dcpi_core.condensed import CondensedSet, PrivilegedLabels, StudentOutput
 from dcpi_core.datasets.base import Split, normalise
 from dcpi_core.networks import Layer, Network, first_order_maps
@@ -75,8 +75,8 @@ def fit(
     recipe, streams = recipe or Recipe(), streams or Streams(0)
     runtime, condensed = runtime or Runtime.choose(), condensed.as_seen()
     network.to(runtime.device).train()
-    images, labels = condensed.images.to(runtime.device), condensed.labels.to(runtime.device)
-    weights = None if condensed.weights is None else condensed.weights.to(runtime.device)
+    images, labels = (sent(own, runtime.device) for own in (condensed.images, condensed.labels))
+    weights = None if condensed.weights is None else sent(condensed.weights, runtime.device)
     privileged = [p.to(runtime.device).for_student(network, streams) for p in condensed.privileged]
     trained = trainable(network, privileged)
     rates = recipe.learning_rates()
@@ -87,7 +87,7 @@ def fit(
             optimiser = sgd(trained, rate, recipe.momentum, recipe.weight_decay)
         order = torch.randperm(len(labels), generator=streams.generator("shuffle", epoch))
         for number, index in enumerate(order.split(recipe.batch_size)):
-            where = index.to(runtime.device)
+            where = sent(index, runtime.device)
             draw = streams.generator("labels", epoch, number)
             batch = [p.batch(where).for_batch(draw) for p in privileged]
             view = streams.generator("augment", epoch, number)
@@ -246,7 +246,7 @@ def predict(
 
     @torch.no_grad()  # in here, because every thread has a mode of its own
     def of_piece(images: Tensor) -> tuple[Tensor, Tensor]:
-        output = student_output(network, images.to(runtime.device))
+        output = student_output(network, sent(images, runtime.device))
         return output.features, output.logits
 
     for images in batches:
@@ -260,7 +260,7 @@ def logits_on(network: Network, split: Split, facts: DatasetFacts, runtime: Runt
     network.to(runtime.device)
     parts = split.images.split(TEST_BATCH)
     # Sent as bytes: a quarter of what the normalised images would be.
-    batches = (normalise(images.to(runtime.device), facts) for images in parts)
+    batches = (normalise(sent(images, runtime.device), facts) for images in parts)
     return torch.cat([logits.cpu() for _, logits in predict(network, batches, runtime)])
 
 
@@ -270,5 +270,6 @@ def has_batch_norm(network: nn.Module) -> bool:
 
 
 def _require_finite(network: nn.Module) -> None:
-    if not all(bool(torch.isfinite(p).all()) for p in network.parameters()):
+    finite = torch.stack([torch.isfinite(p).all() for p in network.parameters()])
+    if not bool(finite.all()):
         raise TrainingDiverged("training diverged: a parameter became NaN or infinite")

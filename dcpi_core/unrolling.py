@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from dcpi_core.compute import sent
 from dcpi_core.condensed import CondensedSet, PrivilegedLabels, StudentOutput
 from dcpi_core.context import Context
 from dcpi_core.networks import Network
@@ -77,7 +78,7 @@ class Course:
     ) -> "Course":
         """The protocol ``dc`` on these images."""
         device = ctx.runtime.device
-        images, targets = condensed.images.to(device), condensed.labels.to(device)
+        images, targets = sent(condensed.images, device), sent(condensed.labels, device)
         return cls(images, targets, labels, Recipe(), ctx.streams)
 
     @property
@@ -96,7 +97,7 @@ class Course:
         size = self.recipe.batch_size
         draw = self.streams.generator("shuffle", epoch)
         order = torch.randperm(len(self.targets), generator=draw)
-        return order[number * size : (number + 1) * size].to(self.images.device)
+        return sent(order[number * size : (number + 1) * size], self.images.device)
 
     def rate(self, step: int) -> float:
         """Learning rate of a step."""
@@ -247,11 +248,11 @@ def _lesson(
     if steps:
         parameters, momentum = state["parameters"][student], state["momentum"][student]
         device = ctx.runtime.device
-        before = Pupil(parameters.to(device), momentum.to(device), steps)
+        before = Pupil(sent(parameters, device), sent(momentum, device), steps)
     else:
         first = flatten(network.parameters()).detach()
         before = Pupil(first, torch.zeros_like(first), 0)
-    leaf = values.to(ctx.runtime.device).detach().requires_grad_()
+    leaf = sent(values, ctx.runtime.device).detach().requires_grad_()
     order = ctx.streams.child("pupil_order", student, life)
     after = unrolled(network, before, window, leaf, replace(course, streams=order))
     with torch.no_grad():
@@ -272,7 +273,7 @@ def _judged(network: Network, turn: int, count: int, ctx: Context) -> tuple[floa
     """Loss of a network on ``count`` real images of all classes, and its gradient (P,)."""
     draw = ctx.streams.generator("judging", turn)
     index = torch.randint(len(ctx.train), (count,), generator=draw)
-    targets = ctx.train.labels[index].to(ctx.runtime.device)
+    targets = sent(ctx.train.labels[index], ctx.runtime.device)
     found, result = gradients(network, ctx.normalised(index), targets, ctx.runtime)
     return float(result.loss), flatten(found)
 

@@ -45,6 +45,9 @@ def _table_1() -> Iterator[Cell]:
     for method, published in rows.items():
         for (count, column), paper in zip(BUDGETS.items(), published, strict=True):
             yield Cell(method, column, Job(method, count), paper=paper)
+    for count, column in BUDGETS.items():
+        job = Job("forgetting", count, base={"never_learned": "zero"})
+        yield Cell("forgetting, what was never learned last", column, job)
     labelled = {
         "herding": (27.9, 37.3, 45.8, 51.0, 54.0),
         "k_center": (29.7, 40.0, 46.2, 50.8, 54.3),

@@ -6,6 +6,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from dcpi_core.compute import sent
 from dcpi_core.datasets.fingerprint import Fingerprint
 from dcpi_core.spec.dataset import DatasetFacts
 
@@ -110,8 +111,10 @@ def fingerprint(train: Split, test: Split) -> str:
 
 
 def _constants(facts: DatasetFacts, device: torch.device) -> tuple[Tensor, Tensor]:
-    mean = torch.tensor(facts.mean, dtype=torch.float32, device=device).view(-1, 1, 1)
-    std = torch.tensor(facts.std, dtype=torch.float32, device=device).view(-1, 1, 1)
+    mean, std = (
+        sent(torch.tensor(known, dtype=torch.float32), device).view(-1, 1, 1)
+        for known in (facts.mean, facts.std)
+    )
     return mean, std
 
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from dcpi_core.compute import sent
 from dcpi_core.ops.siamese import OPERATIONS, WITHOUT_FLIP, individual_draw, shift
 
 DSA_OPERATIONS = {"dsa": OPERATIONS, "dsa_no_flip": WITHOUT_FLIP}
@@ -48,7 +49,7 @@ def flip_and_shift(images: Tensor, generator: torch.Generator) -> Tensor:
         (n, C, H, W), each image changed on its own.
     """
     count, _, height, width = images.shape
-    flip = (torch.rand(count, generator=generator) < 0.5).view(-1, 1, 1, 1).to(images.device)
+    flip = sent(torch.rand(count, generator=generator) < 0.5, images.device).view(-1, 1, 1, 1)
     images = torch.where(flip, images.flip(3), images)
     down, right = (
         torch.randint(-most, most + 1, (count,), generator=generator)

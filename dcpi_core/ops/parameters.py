@@ -4,7 +4,7 @@ One vector makes steps, distances, averages and checkpoints single operations; i
 views, so using it functionally copies nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -40,3 +40,16 @@ def unflatten(vector: Tensor, network: nn.Module) -> dict[str, Tensor]:
         name: piece.view(parameter.shape)
         for (name, parameter), piece in zip(named.items(), pieces, strict=True)
     }
+
+
+def on_host(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors on the CPU; from a GPU in one transfer for each type of number."""
+    if all(tensor.device.type == "cpu" for tensor in named.values()):
+        return {name: tensor.detach() for name, tensor in named.items()}
+    found: dict[str, Tensor] = {}
+    for dtype in {tensor.dtype for tensor in named.values()}:
+        own = {name: tensor for name, tensor in named.items() if tensor.dtype == dtype}
+        pieces = flatten(own.values()).detach().cpu().split([t.numel() for t in own.values()])
+        for (name, tensor), piece in zip(own.items(), pieces, strict=True):
+            found[name] = piece.view(tensor.shape)
+    return {name: found[name] for name in named}

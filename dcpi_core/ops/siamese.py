@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dcpi_core.compute import sent
 from dcpi_core.ops.warp import rescale, rotate
 
 BRIGHTNESS = 0.5  # added, at most, in units of normalised pixels
@@ -100,10 +101,10 @@ def shift(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
     reach = [int(offset.abs().max()) for offset in (down, right)]
     padded = F.pad(images, (reach[1], reach[1], reach[0], reach[0]))
     device = images.device
-    rows = (down + reach[0]).view(-1, 1, 1).to(device) + torch.arange(height, device=device)[
-        :, None
-    ]
-    columns = (right + reach[1]).view(-1, 1, 1).to(device) + torch.arange(width, device=device)
+    rows = (
+        sent(down + reach[0], device).view(-1, 1, 1) + torch.arange(height, device=device)[:, None]
+    )
+    columns = sent(right + reach[1], device).view(-1, 1, 1) + torch.arange(width, device=device)
     which = torch.arange(len(images), device=device).view(-1, 1, 1)
     return padded[which, :, rows, columns].permute(0, 3, 1, 2)
 
@@ -118,7 +119,7 @@ def cut_out(images: Tensor, row: Tensor, column: Tensor) -> Tensor:
         column: likewise.
     """
     inside = [
-        _within(centre.to(images.device), size)
+        _within(sent(centre, images.device), size)
         for centre, size in zip((row, column), images.shape[2:], strict=True)
     ]
     hole = inside[0].unsqueeze(2) & inside[1].unsqueeze(1)
@@ -129,7 +130,11 @@ def mirror(images: Tensor, flipped: Tensor) -> Tensor:
     """Left to right, the images where ``flipped``, (m,) bool, says so; m = n or 1 for all."""
     if len(flipped) == 1:
         return images.flip(3) if bool(flipped) else images
-    return torch.where(flipped.view(-1, 1, 1, 1).to(images.device), images.flip(3), images)
+    return torch.where(sent(flipped, images.device).view(-1, 1, 1, 1), images.flip(3), images)
+
+
+def _beside(uniforms: Tensor, images: Tensor) -> Tensor:
+    return sent(uniforms.to(images.dtype), images.device)
 
 
 def _within(centre: Tensor, size: int) -> Tensor:
@@ -143,7 +148,7 @@ def _side_of_cutout(size: int) -> int:
 
 
 def _colour(images: Tensor, uniforms: Tensor) -> Tensor:
-    u = uniforms.to(images)
+    u = _beside(uniforms, images)
     return adjust_colour(
         images,
         (2 * u[:, 0] - 1) * BRIGHTNESS,
@@ -172,12 +177,12 @@ def _flip(images: Tensor, uniforms: Tensor) -> Tensor:
 
 
 def _scale(images: Tensor, uniforms: Tensor) -> Tensor:
-    factors = uniforms.to(images) * (SCALE - 1 / SCALE) + 1 / SCALE
+    factors = _beside(uniforms, images) * (SCALE - 1 / SCALE) + 1 / SCALE
     return rescale(images, factors[:, 0], factors[:, 1])
 
 
 def _rotate(images: Tensor, uniforms: Tensor) -> Tensor:
-    return rotate(images, (2 * uniforms[:, 0].to(images) - 1) * ROTATE)
+    return rotate(images, (2 * _beside(uniforms, images)[:, 0] - 1) * ROTATE)
 
 
 _APPLY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from dcpi_core.compute import sent
 from dcpi_core.condensed import CondensedSet, PrivilegedLabels, StudentOutput
 from dcpi_core.context import Context, Metrics
 from dcpi_core.ops.losses import soft_cross_entropy
@@ -62,7 +63,7 @@ class SoftLabels(PrivilegedLabels):
         return replace(self, probabilities=self.probabilities[index])
 
     def to(self, device: torch.device) -> Self:
-        return replace(self, probabilities=self.probabilities.to(device))
+        return replace(self, probabilities=sent(self.probabilities, device))
 
     def as_values(self) -> Tensor:
         return self.probabilities

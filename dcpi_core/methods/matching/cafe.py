@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from dcpi_core.compute import sent
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.context import Context, Metrics
 from dcpi_core.matching import (
@@ -155,7 +156,7 @@ class CAFE:
         self, images: Tensor, network: Network, position: int, ctx: Context
     ) -> tuple[float, Tensor]:
         """The loss over all classes and its gradient for all images."""
-        own = images.to(ctx.runtime.device).split(ctx.images_per_class)
+        own = sent(images, ctx.runtime.device).split(ctx.images_per_class)
         classes = range(ctx.facts.num_classes)
         draws = [draw_for(self.options.augmentation, label, position, ctx) for label in classes]
 

@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from dcpi_core.compute import sent
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.context import Context, Metrics
 from dcpi_core.methods.matching.base import (
@@ -129,8 +130,8 @@ class IDM:
     def _update_images(self, state: QueueState, index: int, number: int, ctx: Context) -> float:
         network = network_at(state, index, ctx).requires_grad_(False).eval()
         weight = self.options.class_weight * 100 * accuracy_of(state, index)
-        images = state.images.to(ctx.runtime.device).split(ctx.images_per_class)
-        velocities = state.velocity.to(ctx.runtime.device).split(ctx.images_per_class)
+        images = sent(state.images, ctx.runtime.device).split(ctx.images_per_class)
+        velocities = sent(state.velocity, ctx.runtime.device).split(ctx.images_per_class)
         classes = range(ctx.facts.num_classes)
         rate, momentum = self.options.image_learning_rate, self.options.image_momentum
 

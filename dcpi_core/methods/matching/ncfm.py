@@ -28,6 +28,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dcpi_core.compute import sent
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.context import Context, Metrics
 from dcpi_core.datasets.base import denormalise, standardise
@@ -35,6 +36,7 @@ from dcpi_core.matching import labels_of, network_state
 from dcpi_core.methods.matching.base import PoolOptions, draw_pair, initial_images, initial_tiles
 from dcpi_core.networks import Network, first_order_features
 from dcpi_core.ops.characteristic import characteristic_distance
+from dcpi_core.ops.parameters import on_host
 from dcpi_core.ops.partition import tiles_of
 from dcpi_core.ops.siamese import Draw, siamese_draw
 from dcpi_core.real_training import TrainingPlan
@@ -154,7 +156,8 @@ class NCFM:
         images = Images(state, self.options, ctx)
         sampler = Sampler(state, self.options, ctx)
         classes = range(ctx.facts.num_classes)
-        matched = classified = 0.0
+        matching: list[Tensor] = []  # summed at the end: a GPU would have to be waited for at each
+        classifying: list[Tensor] = []
         for label in classes:
             draws = draws_for(label, number, 0, ctx)
             real = self._real_features(pair.between, label, number, draws, ctx)
@@ -166,16 +169,17 @@ class NCFM:
             gradient, *slopes = torch.autograd.grad(loss, [own, *sampler.parameters])
             images.move(label, gradient)
             sampler.climb(slopes)
-            matched += float(loss.detach())
+            matching.append(loss.detach())
         for label in classes:
             own = images.of_class(label)
             draws = draws_for(label, number, 1, ctx)
             shown = seen(own, draws, self.options.partition, ctx)
             loss = self.options.class_weight * classification_loss(pair.trained, shown, label)
             images.move(label, *torch.autograd.grad(loss, own))
-            classified += float(loss.detach())
+            classifying.append(loss.detach())
         images.keep(state)
         sampler.keep(state)
+        matched, classified = (float(torch.stack(e).sum()) for e in (matching, classifying))
         wait_or_slow(state, (matched + classified) / len(classes), self.options.patience)
         return {"loss": matched, "classification": classified, "image_rate": state.rate}
 
@@ -215,7 +219,7 @@ class Images:
 
     def __init__(self, state: NCFMState, options: NCFMOptions, ctx: Context) -> None:
         self.per_class = ctx.images_per_class
-        self.tensor = state.images.to(ctx.runtime.device).clamp(0, 1).requires_grad_()
+        self.tensor = sent(state.images, ctx.runtime.device).clamp(0, 1).requires_grad_()
         if options.image_optimiser == "sgd":
             self.optimiser: torch.optim.Optimizer = torch.optim.SGD(
                 [self.tensor], lr=state.rate, momentum=options.image_momentum
@@ -227,7 +231,7 @@ class Images:
         if state.optimiser:
             # The number of steps stays on the CPU, where the optimiser wants it.
             self.optimiser.state[self.tensor] = {
-                name: value.to(ctx.runtime.device).clone() if value.ndim else value.clone()
+                name: sent(value, ctx.runtime.device).clone() if value.ndim else value.clone()
                 for name, value in state.optimiser.items()
             }
 
@@ -262,7 +266,7 @@ class Sampler:
         width = len(next(iter(state.sampler.values())))
         with torch.device("meta"):  # its weights are there, so none are drawn
             self.network = frequency_network(width)
-        weights = {k: v.to(ctx.runtime.device, copy=True) for k, v in state.sampler.items()}
+        weights = {k: sent(v, ctx.runtime.device).clone() for k, v in state.sampler.items()}
         self.network.load_state_dict(weights, assign=True)
         self.parameters = list(self.network.parameters())
         rate = options.sampling_learning_rate
@@ -271,13 +275,13 @@ class Sampler:
         )
         for name, own in self.network.named_parameters():
             if name in state.sampler_momenta:
-                momentum = state.sampler_momenta[name].to(own).clone()
+                momentum = sent(state.sampler_momenta[name], own.device).clone()
                 self.optimiser.state[own]["momentum_buffer"] = momentum
 
     def frequencies(self, width: int, label: int, number: int) -> Tensor:
         """Frequencies for one class and iteration, (k, width)."""
         draw = self.ctx.streams.generator("frequencies", label, number)
-        noise = torch.randn(self.count, width, generator=draw).to(self.ctx.runtime.device)
+        noise = sent(torch.randn(self.count, width, generator=draw), self.ctx.runtime.device)
         if self.network is None:
             return noise
         found: Tensor = self.network(noise)
@@ -295,11 +299,13 @@ class Sampler:
         """Write the network and its momenta into the state."""
         if self.network is None:
             return
-        state.sampler = {name: w.cpu() for name, w in network_state(self.network).items()}
-        state.sampler_momenta = {
-            name: self.optimiser.state[own]["momentum_buffer"].cpu()
-            for name, own in self.network.named_parameters()
-        }
+        state.sampler = on_host(network_state(self.network))
+        state.sampler_momenta = on_host(
+            {
+                name: self.optimiser.state[own]["momentum_buffer"]
+                for name, own in self.network.named_parameters()
+            }
+        )
 
 
 def frequency_network(width: int) -> nn.Sequential:

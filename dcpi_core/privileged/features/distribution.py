@@ -20,6 +20,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from dcpi_core.compute import sent
 from dcpi_core.context import Context
 from dcpi_core.networks import Layer, Network
 from dcpi_core.ops.pooling import Form, Pooling, pool
@@ -44,7 +45,7 @@ def _pooled_pieces(
     """The same piece by piece, each on the device."""
     number = network.layer_number(layer)
     for piece in ctx.runtime.for_whole_sets.chunks(len(images)):
-        seen = images[piece].to(ctx.runtime.device)
+        seen = sent(images[piece], ctx.runtime.device)
         yield pool(network.features(seen, number), form, pooling)
 
 

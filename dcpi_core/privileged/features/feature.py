@@ -19,6 +19,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from dcpi_core.compute import sent
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.context import Context, Metrics
 from dcpi_core.matching import (
@@ -301,8 +302,8 @@ class Feature:
         Algorithm 1 moves the images first and takes the labels' gradient at the moved ones.
         """
         device, per_class = ctx.runtime.device, ctx.images_per_class
-        images = state.images.to(device).split(per_class)
-        values = [own.to(device).split(per_class) for own in state.values]
+        images = sent(state.images, device).split(per_class)
+        values = [sent(own, device).split(per_class) for own in state.values]
 
         def match(label: int) -> list[Match]:
             real = real_gradients(network, label, number, self.options.real_batch, ctx)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dcpi_core.compute import sent
 from dcpi_core.condensed import PrivilegedLabels, StudentOutput
 from dcpi_core.networks import Layer, Network
 from dcpi_core.networks.layers import without_remembering
@@ -96,7 +97,7 @@ class FeatureLabels(PrivilegedLabels):
 
     def to(self, device: torch.device) -> Self:
         alignment = None if self.alignment is None else self.alignment.to(device)
-        return replace(self, values=self.values.to(device), alignment=alignment)
+        return replace(self, values=sent(self.values, device), alignment=alignment)
 
     def for_student(self, network: Network, streams: Streams) -> Self:
         own = tuple(self.values.shape[-3:])
@@ -112,7 +113,7 @@ class FeatureLabels(PrivilegedLabels):
         if self.values.dim() == 4:
             return self
         count, choices = self.values.shape[:2]
-        pick = torch.randint(choices, (count,), generator=generator).to(self.values.device)
+        pick = sent(torch.randint(choices, (count,), generator=generator), self.values.device)
         return replace(self, values=self.values[torch.arange(count, device=pick.device), pick])
 
     def parameters(self) -> list[nn.Parameter]:

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from dcpi_core.compute import sent
 from dcpi_core.context import Context
 from dcpi_core.matching import labels_of, real_gradients
 from dcpi_core.methods.matching.base.gradients import GradientMatching, GradientMatchingOptions
@@ -53,7 +54,7 @@ class ContrastiveMatching(GradientMatching):
         if iteration < self.warmup[0] and update < self.warmup[1]:
             return super().image_gradient(images, network, number, ctx)
         classes = range(ctx.facts.num_classes)
-        own = images.to(ctx.runtime.device).split(ctx.images_per_class)
+        own = sent(images, ctx.runtime.device).split(ctx.images_per_class)
         draws = [draw_for(self.augmentation, label, number, ctx) for label in classes]
         count = self.options.real_batch
 

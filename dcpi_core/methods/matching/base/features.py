@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from dcpi_core.compute import sent
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.context import Context, Metrics
 from dcpi_core.methods.matching.base.images import (
@@ -65,7 +66,7 @@ class FeatureMatching(ABC):
 
     def step(self, state: ImageState, number: int, ctx: Context) -> Metrics:
         network = ctx.fresh_network("network", number).requires_grad_(False)
-        own = state.images.to(ctx.runtime.device).split(ctx.images_per_class)
+        own = sent(state.images, ctx.runtime.device).split(ctx.images_per_class)
         classes = range(ctx.facts.num_classes)
         # Batch norm takes its statistics over all classes together, as published.
         groups = [list(classes)] if has_batch_norm(network) else [[label] for label in classes]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dcpi_core.compute import sent
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.context import Context, Metrics
 from dcpi_core.matching import (
@@ -90,7 +91,7 @@ class GradientMatching:
         self, images: Tensor, network: Network, number: int, ctx: Context
     ) -> tuple[float, Tensor]:
         """The distance, summed over the classes, and its gradient for all images."""
-        own = images.to(ctx.runtime.device).split(ctx.images_per_class)
+        own = sent(images, ctx.runtime.device).split(ctx.images_per_class)
 
         def match(label: int) -> tuple[Tensor, Tensor]:
             draw = draw_for(self.augmentation, label, number, ctx)

@@ -11,10 +11,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from dcpi_core.compute import sent
 from dcpi_core.context import Context
 from dcpi_core.matching import network_state
 from dcpi_core.methods.matching.base.images import ImageState
 from dcpi_core.networks import Network
+from dcpi_core.ops.parameters import on_host
 from dcpi_core.spec.base import Options
 from dcpi_core.training import apply_gradients, gradients, sgd
 
@@ -59,7 +61,8 @@ def push(state: QueueState, network: Network, limit: int) -> None:
 def network_at(state: QueueState, index: int, ctx: Context) -> Network:
     """A copy of a network of the queue, on the device, in training mode."""
     network = ctx.fresh_network("queue_shell")
-    network.load_state_dict({name: stacked[index] for name, stacked in state.weights.items()})
+    own = {name: sent(w[index], ctx.runtime.device) for name, w in state.weights.items()}
+    network.load_state_dict(own)
     return network
 
 
@@ -81,22 +84,22 @@ def train(
         parameters = list(network.parameters())
         optimiser = sgd(parameters, options.network_learning_rate, MOMENTUM, WEIGHT_DECAY)
         for name, parameter in network.named_parameters():
-            momentum = state.momenta[name][index].to(parameter).clone()
+            momentum = sent(state.momenta[name][index], parameter.device).clone()
             optimiser.state[parameter]["momentum_buffer"] = momentum
-        hits = seen = 0
+        right: list[Tensor] = []  # counted at the end: a GPU would have to be waited for at each
         for step in range(options.training_steps):
             draw = ctx.streams.generator("queue_batch", number, index, step)
             order = torch.randperm(len(ctx.train), generator=draw)[:BATCH]
-            labels = ctx.train.labels[order].to(ctx.runtime.device)
+            labels = sent(ctx.train.labels[order], ctx.runtime.device)
             found, result = gradients(network, ctx.normalised(order), labels, ctx.runtime)
             apply_gradients(parameters, optimiser, found)
-            hits += int((result.logits.argmax(1) == labels).sum())
-            seen += len(labels)
+            right.append(result.logits.argmax(1) == labels)
         momenta = {
             name: optimiser.state[parameter]["momentum_buffer"]
             for name, parameter in network.named_parameters()
         }
-        return network, momenta, hits, seen
+        hits = int(sum(found.sum() for found in right))
+        return network, momenta, hits, sum(len(found) for found in right)
 
     for index, (network, momenta, hits, seen) in zip(
         chosen, ctx.runtime.map(trained, chosen), strict=True
@@ -109,12 +112,12 @@ def train(
 
 def _appended(stacked: dict[str, Tensor], new: dict[str, Tensor], limit: int) -> dict[str, Tensor]:
     found = {}
-    for name, value in new.items():
-        own = value.detach().cpu().unsqueeze(0)
+    for name, value in on_host(new).items():
+        own = value.unsqueeze(0)
         found[name] = torch.cat([stacked[name], own])[-limit:] if stacked else own.clone()
     return found
 
 
 def _put(stacked: dict[str, Tensor], index: int, new: dict[str, Tensor]) -> None:
-    for name, value in new.items():
-        stacked[name][index] = value.detach().cpu()
+    for name, value in on_host(new).items():
+        stacked[name][index] = value
