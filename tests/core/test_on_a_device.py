@@ -4,8 +4,10 @@ The device is a stand-in (``stand_in.py``), so this runs everywhere. What it can
 memory and the rounding of a GPU's own kernels.
 """
 
+import runpy
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -202,6 +204,27 @@ def test_a_bundle_trains_students(run, source, monkeypatch):
         assert {parameter.device for parameter in network.parameters()} == {DEVICE}
         there = made.evaluate(network, source.test)
     assert there == made.evaluate(made.fit(), source.test)
+
+
+def test_the_script_of_a_bundle_trains_on_it(run, source, tmp_path, monkeypatch, capsys):
+    options = {
+        "base": tiny(METHODS.get("idm"), partition=2),
+        "pi": dict.fromkeys(["feature", "soft"], TEACHER),
+        "evaluation": SHORT | {"protocol": "dsa", "epochs": 3},
+    }
+    request = {"base_method": "idm", "pi_type": ["feature", "soft"], "options": options}
+    run(request, "cpu")
+    test = tmp_path / "test.npz"
+    np.savez(test, images=source.test.images, labels=source.test.labels)
+    script = str(tmp_path / "cpu-job" / "bundle" / "train.py")
+    shown = []
+    for device in ("cpu", str(DEVICE)):
+        monkeypatch.setattr("sys.argv", [script, "--test", str(test), "--device", device])
+        with stand_in():
+            runpy.run_path(script, run_name="__main__")
+        shown.append(capsys.readouterr().out)
+    assert "measured" in shown[0]
+    assert shown[1] == shown[0]
 
 
 MOST_WAITS = {"cafe": 6, "idm": 12, "ncfm": 8}
