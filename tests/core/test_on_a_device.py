@@ -1,7 +1,7 @@
 """Whole jobs with a device beside the CPU: nothing mixes the two, and the results are the same.
 
-The device is a stand-in (``stand_in.py``), so this runs everywhere. What it cannot show is speed,
-memory and the rounding of a GPU's own kernels.
+The device is a stand-in (``stand_in.py``), so this runs everywhere; where there is a GPU, that too.
+What the stand-in cannot show is speed, memory and the rounding of a GPU's own kernels.
 """
 
 import runpy
@@ -93,7 +93,7 @@ def assets(tmp_path_factory):
 
 @pytest.fixture
 def run(source, assets, tmp_path, monkeypatch):
-    """Runs a job on a device, "cpu" or "stand-in"; returns its finished bundle."""
+    """Runs a job on a device, "cpu", "cuda" or "stand-in"; returns its finished bundle."""
 
     def choose(device="auto", threads=None, shrink=0):
         return Runtime(DEVICE, 1, None)
@@ -102,8 +102,8 @@ def run(source, assets, tmp_path, monkeypatch):
         request = {"dataset": "blobs", "images_per_class": 2, "pi_type": "none"} | request
         spec = resolve(JobRequest.model_validate(request), data.facts)
         place = pipeline.Workplace(tmp_path / f"{where}-{name}", assets / where, source=data)
-        if where == "cpu":
-            return bundle.load(pipeline.run(spec, place, device="cpu", **how))
+        if where != "stand-in":
+            return bundle.load(pipeline.run(spec, place, device=where, **how))
         with monkeypatch.context() as patch, stand_in():
             patch.setattr(Runtime, "choose", choose)
             return bundle.load(pipeline.run(spec, place, **how))
@@ -124,9 +124,16 @@ def agree(there, here, tolerance=1e-3):
     assert arms == [(arm.name, arm.network, arm.num_images) for arm in here.report.arms]
 
 
-def compare(run, request, **how):
-    """Run a job on the device and on the CPU."""
-    agree(run(request, "stand-in", **how), run(request, "cpu", **how))
+@pytest.fixture(params=["stand-in", pytest.param("cuda", marks=pytest.mark.gpu)])
+def there(request):
+    """The device beside the CPU."""
+    return request.param
+
+
+@pytest.fixture
+def compare(run, there):
+    """Runs a job there and on the CPU."""
+    return lambda request, **how: agree(run(request, there, **how), run(request, "cpu", **how))
 
 
 def tiny(entry, **more):
@@ -137,49 +144,49 @@ SHORT = {"repeats": 1, "epochs": 1, "controls": []}
 
 
 @pytest.mark.parametrize("entry", MATCHING, ids=lambda entry: entry.name)
-def test_every_method_that_makes_images(entry, run):
+def test_every_method_that_makes_images(entry, compare):
     options = {"base": tiny(entry, iterations=2), "evaluation": SHORT}
-    compare(run, {"base_method": entry.name, "options": options})
+    compare({"base_method": entry.name, "options": options})
 
 
 @pytest.mark.parametrize("entry", RULES, ids=lambda entry: entry.name)
-def test_every_rule_that_selects_images(entry, run):
+def test_every_rule_that_selects_images(entry, compare):
     more = PROXY | {"weighted": True}
     base = {k: v for k, v in more.items() if k in entry.options.model_fields}
     options = {"base": base, "evaluation": SHORT}
-    compare(run, {"base_method": entry.name, "options": options})
+    compare({"base_method": entry.name, "options": options})
 
 
-def test_labels_of_every_type(run):
+def test_labels_of_every_type(compare):
     options = {
         "pi": {name: TEACHER | LEARNING.get(name, {}) for name in LABELS},
         "evaluation": SHORT | {"controls": ["equal_bytes", "permuted", "noise", "full"]},
     }
-    compare(run, {"base_method": "random", "pi_type": LABELS, "options": options})
+    compare({"base_method": "random", "pi_type": LABELS, "options": options})
 
 
 @pytest.mark.parametrize("schedule", ["alternating", "joint"])
-def test_images_tuned_with_their_labels(schedule, run):
+def test_images_tuned_with_their_labels(schedule, compare):
     own = TEACHER | LEARNED | {"learning": "gradient_matching", "schedule": schedule}
     options = {"pi": {"feature": own | {"labels_per_image": 2}}, "evaluation": SHORT}
-    compare(run, {"base_method": "random", "pi_type": "feature", "options": options})
+    compare({"base_method": "random", "pi_type": "feature", "options": options})
 
 
 @pytest.mark.parametrize("protocol", ["dsa", "dc_flip_shift"])
-def test_students_of_other_networks_and_protocols(protocol, run):
+def test_students_of_other_networks_and_protocols(protocol, compare):
     networks = ["ConvNetD2", "MLP", "LeNet", "ResNet18"]
-    evaluation = SHORT | {"protocol": protocol, "networks": networks, "epochs": 2, "test_every": 1}
+    evaluation = SHORT | {"protocol": protocol, "networks": networks, "test_every": 1}
     options = {
         "network": "ConvNetD2",
         "pi": dict.fromkeys(["feature", "soft"], TEACHER),
         "evaluation": evaluation,
     }
     request = {"base_method": "random", "pi_type": ["feature", "soft"], "options": options}
-    compare(run, request, data=blobs(per_class=4, side=16))
+    compare(request, data=blobs(per_class=4, side=16))
 
 
 @pytest.mark.parametrize("calls", [1, 2, 3])
-def test_a_job_that_was_stopped_goes_on(calls, run):
+def test_a_job_that_was_stopped_goes_on(calls, run, there, compare):
     request = {
         "base_method": "dc",
         "pi_type": "feature",
@@ -192,8 +199,8 @@ def test_a_job_that_was_stopped_goes_on(calls, run):
     }
     left = iter(range(calls))
     with pytest.raises(Stopped):
-        run(request, "stand-in", stop=lambda: next(left, None) is None)
-    compare(run, request)
+        run(request, there, stop=lambda: next(left, None) is None)
+    compare(request)
 
 
 def test_a_bundle_trains_students(run, source, monkeypatch):
