@@ -21,6 +21,8 @@ from dcpi_core.spec.dataset import DatasetFacts, License
 from dcpi_core.spec.errors import InvalidInput
 
 Pixels = NDArray[np.uint8]
+Read = list[tuple[Pixels, int]]
+"""Bytes (C, H, W) and label of each image, with as many channels as it has itself."""
 
 UNKNOWN_LICENSE = License(name="not stated")
 
@@ -123,9 +125,6 @@ def from_splits(
         raise InvalidInput(f"{found['loc'][0]}: {found['msg']}") from None
     except ValueError as error:
         raise InvalidInput(str(error)) from None
-
-
-Read = list[tuple[Pixels, int]]
 
 
 def _read(split: str, samples: Iterable[tuple[Any, int]], image_size: int | None) -> Read:
