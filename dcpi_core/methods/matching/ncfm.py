@@ -179,7 +179,7 @@ class NCFM:
             classifying.append(loss.detach())
         images.keep(state)
         sampler.keep(state)
-        matched, classified = (float(torch.stack(e).sum()) for e in (matching, classifying))
+        matched, classified = (float(torch.stack(own).sum()) for own in (matching, classifying))
         wait_or_slow(state, (matched + classified) / len(classes), self.options.patience)
         return {"loss": matched, "classification": classified, "image_rate": state.rate}
 
