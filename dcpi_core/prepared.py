@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dcpi_core.checkpoint import below, load_kept, save_tensors
 from dcpi_core.code import code_digest
-from dcpi_core.compute import Runtime
+from dcpi_core.compute import Runtime, sent
 from dcpi_core.datasets.base import Split, normalise
 from dcpi_core.real_training import (
     OnEpochStep,
@@ -104,7 +104,7 @@ class Assets:
 
         def batches() -> Iterator[Tensor]:
             for number, part in enumerate(parts):
-                yield normalise(part, facts)
+                yield normalise(sent(part, runtime.device), facts)
                 if on_step is not None:
                     on_step(number + 1, len(parts), f"signals of {plan.network}")
 

@@ -131,7 +131,8 @@ def _is_the_device(device: Any) -> bool:
 def _is_waited_for(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
     """Whether the CPU goes on only when the device has come this far.
 
-    That is so for copies to the CPU; and for copies from it unless they are ``non_blocking``.
+    That is so for copies to the CPU; for copies from it unless they are ``non_blocking``; and for
+    indices that lie on the CPU, or whose number is not known before a mask has been counted.
     """
     if func is aten.copy_.default:
         to, source = (isinstance(value, Shell) for value in args[:2])
@@ -139,6 +140,9 @@ def _is_waited_for(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
     elif func is aten._to_copy.default and kwargs.get("device") is not None:
         to, source = _is_the_device(kwargs["device"]), isinstance(args[0], Shell)
         non_blocking = kwargs.get("non_blocking", False)
+    elif func in INDEXED and isinstance(args[0], Shell):
+        indices = [index for index in args[1] if index is not None]
+        return any(not isinstance(i, Shell) or i.dtype == torch.bool for i in indices)
     else:
         return func in WAITS and isinstance(args[0], Shell)
     return to != source and (source or not non_blocking)

@@ -49,11 +49,6 @@ def test_there_are_all_of_them():
     assert {"soft", "feature", "attention_spatial", "attention_channel"} <= set(LABELS)
 
 
-@pytest.fixture(scope="module")
-def assets(tmp_path_factory):
-    return tmp_path_factory.mktemp("assets")
-
-
 def run(request, assets, workspace):
     """The finished bundle, verified."""
     catalog = load_catalog()

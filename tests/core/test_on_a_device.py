@@ -78,17 +78,13 @@ class TestStandIn:
             there.cpu()
             torch.zeros(2).copy_(there)
             assert device.waits.total() == 3
-
-
-@pytest.fixture(scope="module")
-def source():
-    return blobs()
-
-
-@pytest.fixture(scope="module")
-def assets(tmp_path_factory):
-    """One store for each kind of device, as on a machine."""
-    return tmp_path_factory.mktemp("assets")
+            there[torch.tensor([1])]
+            there[there > 1]
+            torch.zeros(2).to(DEVICE)
+            assert device.waits.total() == 6
+            torch.zeros(2).to(DEVICE, non_blocking=True)
+            there[there.long() - 1]
+            assert device.waits.total() == 6
 
 
 @pytest.fixture
@@ -210,7 +206,7 @@ def test_a_bundle_trains_students(run, source, monkeypatch):
         network = made.fit()
         assert {parameter.device for parameter in network.parameters()} == {DEVICE}
         there = made.evaluate(network, source.test)
-    assert there == made.evaluate(made.fit(), source.test)
+    assert there == pytest.approx(made.evaluate(made.fit(), source.test), abs=0.05)
 
 
 def test_the_script_of_a_bundle_trains_on_it(run, source, tmp_path, monkeypatch, capsys):
@@ -234,7 +230,7 @@ def test_the_script_of_a_bundle_trains_on_it(run, source, tmp_path, monkeypatch,
     assert shown[1] == shown[0]
 
 
-MOST_WAITS = {"cafe": 6, "idm": 12, "ncfm": 8}
+WAITS = {"cafe": 5, "idm": 11, "ncfm": 7}
 """What a step leaves on the CPU for the next: CAFE, accuracies that tell when to stop; IDM, its
 queue of networks; NCFM, two optimisers and its sampler. All others: the loss and the images."""
 
@@ -251,7 +247,7 @@ def test_a_step_does_not_wait_in_its_middle(entry, source, assets):
         method.step(state, 0, ctx)
         before = device.waits.total()
         method.step(state, 1, ctx)
-        assert device.waits.total() - before <= MOST_WAITS.get(entry.name, 2)
+        assert device.waits.total() - before == WAITS.get(entry.name, 2)
 
 
 def test_students_wait_at_the_end_of_their_training_only(source, assets):

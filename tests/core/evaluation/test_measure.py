@@ -9,15 +9,9 @@ from dcpi_core.compute import Runtime
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.evaluation.measure import Measurement, Trial, measure
 from dcpi_core.training import Recipe
-from tests.core.problems import blobs
 
 RUNTIME = Runtime.choose("cpu", 1)
 TRIAL = Trial("ConvNetD2BN", Recipe(epochs=4), seed=0)  # batch norm tells tests from training
-
-
-@pytest.fixture(scope="module")
-def source():
-    return blobs()
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,6 @@ from tests.core.problems import blobs
 TRIAL = Trial("ConvNetD2", Recipe(epochs=1), seed=0)
 
 
-@pytest.fixture(scope="module")
-def source():
-    return blobs()
-
-
 @pytest.fixture
 def condensed():
     images = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))

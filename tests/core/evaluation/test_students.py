@@ -10,12 +10,6 @@ from dcpi_core.evaluation.measure import measure
 from dcpi_core.evaluation.remembered import Measurements
 from dcpi_core.evaluation.students import Classroom, Student
 from dcpi_core.training import Recipe
-from tests.core.problems import blobs
-
-
-@pytest.fixture(scope="module")
-def source():
-    return blobs()
 
 
 @pytest.fixture

@@ -51,12 +51,6 @@ def test_k_center_starts_at_the_centre_and_goes_far():
 
 
 @pytest.fixture(scope="module")
-def assets(tmp_path_factory):
-    """One store for all rules: the proxy is trained once."""
-    return tmp_path_factory.mktemp("assets")
-
-
-@pytest.fixture(scope="module")
 def source():
     return blobs(noise=0.9)
 

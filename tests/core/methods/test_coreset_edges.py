@@ -81,11 +81,6 @@ EDGES = {
 }
 
 
-@pytest.fixture(scope="module")
-def assets(tmp_path_factory):
-    return tmp_path_factory.mktemp("assets")
-
-
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("edge", EDGES)
 def test_works(rule, edge, assets):

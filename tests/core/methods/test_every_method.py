@@ -5,7 +5,7 @@ import torch
 
 from dcpi_core.checkpoint import load_tensors, pack, save_tensors, unpack
 from dcpi_core.registry import METHODS
-from tests.core.problems import CLASSES, SIDE, blobs, context
+from tests.core.problems import CLASSES, SIDE, context
 
 SMALL = {
     "iterations": 2,
@@ -38,16 +38,6 @@ def run(method, ctx, steps=None):
         metrics = method.step(state, number, ctx)
         assert all(isinstance(value, float) for value in metrics.values())
     return state
-
-
-@pytest.fixture(scope="module")
-def source():
-    return blobs()
-
-
-@pytest.fixture(scope="module")
-def assets(tmp_path_factory):
-    return tmp_path_factory.mktemp("assets")
 
 
 every_method = pytest.mark.parametrize("entry", list(METHODS), ids=lambda entry: entry.name)
