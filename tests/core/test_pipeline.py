@@ -341,7 +341,8 @@ def test_beside_tuned_images_labels_drift_from_where_they_began(tmp_path):
     quick = LEARNED | {"iterations": 1, "outer_loops": 1}
     options = {
         "feature": quick | {"schedule": "alternating", "tuned_image_learning_rate": 5.0},
-        "attention_channel": quick | {"label_learning_rate": 1e-6, "storage": "float32"},
+        "attention_channel": quick
+        | {"label_step": "fixed", "label_learning_rate": 1e-6, "storage": "float32"},
         "attention_spatial": TEACHER,
     }
     evaluation = {"repeats": 1, "epochs": 1, "controls": ["noise"]}

@@ -27,7 +27,6 @@ class DMOptions(FeatureMatchingOptions):
 
 
 LARGE_BUDGETS = Preset(
-    dataset="cifar10",
     min_images_per_class=100,
     options={"image_learning_rate": 10.0},
     source="published for 100 and more images per class of CIFAR-10",

@@ -25,6 +25,7 @@ from dcpi_core.methods.matching.base import (
     QueueOptions,
     QueueState,
     accuracy_of,
+    count_anew,
     draw_for,
     initial_images,
     initial_tiles,
@@ -55,7 +56,7 @@ class IDMOptions(QueueOptions, AugmentedOptions, ImageOptions):
     )
 
 
-def _preset(dataset: str, at_least: int, at_most: int | None, **options: float) -> Preset:
+def _preset(dataset: str | None, at_least: int, at_most: int | None, **options: float) -> Preset:
     return Preset(
         dataset=dataset,
         min_images_per_class=at_least,
@@ -68,13 +69,14 @@ def _preset(dataset: str, at_least: int, at_most: int | None, **options: float) 
 WHOLE_CLASS = {"real_batch": 5000, "new_network_every": 5}
 
 PUBLISHED = (
-    _preset("cifar10", 1, 4, **WHOLE_CLASS),
-    _preset("cifar10", 30, None, class_weight=0.1),
-    _preset("cifar100", 1, 4, **WHOLE_CLASS),
+    _preset(None, 1, 4, **WHOLE_CLASS),
+    _preset(None, 30, None, class_weight=0.1, accuracy_steps=500),
     _preset("cifar100", 5, 29, class_weight=0.1, training_steps=50),
-    _preset("cifar100", 30, None, class_weight=0.1),
-    _preset("tiny_imagenet", 30, None, class_weight=0.8, training_steps=50),
+    _preset("tiny_imagenet", 1, 4, real_batch=256, new_network_every=30),
+    _preset("tiny_imagenet", 5, 29, accuracy_steps=500),
+    _preset("tiny_imagenet", 30, None, class_weight=0.8, training_steps=50, accuracy_steps=1000),
 )
+"""Those of CIFAR-10 hold for every dataset that has none of its own."""
 
 
 @METHODS.register(
@@ -108,6 +110,8 @@ class IDM:
 
     def step(self, state: QueueState, number: int, ctx: Context) -> Metrics:
         options = self.options
+        if number and number % options.accuracy_steps == 0:
+            count_anew(state)
         if number % options.new_network_every == 0:
             push(state, ctx.fresh_network("queue", number), options.queue_length)
         length, choice = len(state.seen), ctx.streams.generator("queue_choice", number)

@@ -11,11 +11,12 @@ Where paper and published code differ, or the code repeats itself, this is what 
   drew 4096 normal ones: preset ``published_code``. Those published later learn 4096 of which only
   256 differ, each being listed 16 times.
 - Real images are drawn anew for every class and step; the published loader gives the first 1024.
-- The optimiser moves all images after every class, as published: with Adam, classes drift on
-  through the steps of the others, which makes a step effectively larger.
+- One optimiser moves all images after every class, as the published code does on one GPU: with
+  Adam, classes drift on through the steps of the others, which makes a step effectively larger.
+  On several GPUs, eight in the published commands, that code has an optimiser for each of them,
+  which serves the classes of that GPU alone.
 - The pool is trained without CutMix, which the training of prepared networks does not know.
-- The plateau schedule belongs to the images alone. Later configurations switch it off (a patience
-  as long as the run); ours is that of the first.
+- The plateau schedule belongs to the images alone.
 """
 
 import math

@@ -100,7 +100,7 @@ class FeatureOptions(TeacherOptions, LoopOptions, UnrolledOptions):
         "direct", description="the task term beside the matching distance, or inside its gradient"
     )
     label_step: Literal["fixed", "auto"] = Field(
-        "fixed", description="auto: 0.2 % of the labels' size by one gradient, whatever lambda is"
+        "auto", description="auto: 0.2 % of the labels' size by one gradient, whatever lambda is"
     )
     label_learning_rate: float = Field(0.1, gt=0, le=1e4, description="of a fixed label step")
     label_momentum: float = Field(0.5, ge=0, lt=1)

@@ -67,6 +67,19 @@ def test_networks_in_the_queue_learn(ctx):
     assert max(h / s for h, s in zip(state.hits, state.seen, strict=True) if s) > 0.6
 
 
+def test_accuracies_are_counted_anew_as_often_as_published_code_evaluates(ctx):
+    method = IDM(IDMOptions(**(SMALL | {"accuracy_steps": 3, "new_network_every": 1000})))
+    state = method.init(ctx)
+    seen, told = [], []
+    for number in range(6):
+        told.append(method.step(state, number, ctx)["network_accuracy"])
+        seen.append(sum(state.seen))
+    own = seen[0]  # of one step
+    assert seen == [own, 2 * own, 3 * own, own, 2 * own, 3 * own]
+    assert told[3] == 0  # before any network has trained again
+    assert max(told) > 0
+
+
 def test_training_is_sgd_with_momentum_and_decay(ctx):
     """Two trainings of two batches each are one optimiser's four steps."""
     method = IDM(IDMOptions(**(SMALL | {"queue_start": 1, "new_network_every": 1000})))
@@ -157,9 +170,15 @@ def test_published_settings_by_dataset_and_budget():
             if preset.applies(None, dataset, "idm", count):
                 found |= preset.options
         names = ("real_batch", "new_network_every", "class_weight", "training_steps")
-        return tuple(found[name] for name in names)
+        return (*(found[name] for name in names), found["accuracy_steps"])
 
-    assert options("cifar10", 1) == (5000, 5, 0.5, 10)
-    assert options("cifar10", 10) == (256, 30, 0.5, 10)
-    assert options("cifar10", 50) == (256, 30, 0.1, 10)
-    assert options("cifar100", 10) == (256, 30, 0.1, 50)
+    for dataset in ("cifar10", "an upload"):
+        assert options(dataset, 1) == (5000, 5, 0.5, 10, 100)
+        assert options(dataset, 10) == (256, 30, 0.5, 10, 100)
+        assert options(dataset, 50) == (256, 30, 0.1, 10, 500)
+    assert options("cifar100", 1) == (5000, 5, 0.5, 10, 100)
+    assert options("cifar100", 10) == (256, 30, 0.1, 50, 100)
+    assert options("cifar100", 50) == (256, 30, 0.1, 10, 500)
+    assert options("tiny_imagenet", 1) == (256, 30, 0.5, 10, 100)
+    assert options("tiny_imagenet", 10) == (256, 30, 0.5, 10, 500)
+    assert options("tiny_imagenet", 50) == (256, 30, 0.8, 50, 1000)

@@ -186,6 +186,14 @@ def test_matching_brings_the_distributions_closer(ctx):
     assert distance() < own < other
 
 
+def test_the_pool_is_trained_as_published(ctx):
+    plans = PoolOptions().plans(ctx)
+    assert {(p.batch_size, p.epochs, p.learning_rate, p.falls) for p in plans} == {
+        (128, 60, 0.01, (2 / 3, 5 / 6))
+    }
+    assert [plan.member for plan in plans] == list(range(20))
+
+
 def test_the_pool_gives_networks_between_their_start_and_their_end(ctx):
     options = PoolOptions(pool_networks=2, pool_epochs=2)
     trained = [ctx.trained_network(plan) for plan in options.plans(ctx)]

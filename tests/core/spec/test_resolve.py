@@ -49,6 +49,25 @@ def test_published_loops_follow_the_budget(images, loops):
     assert (options["outer_loops"], options["inner_epochs"]) == loops
 
 
+@pytest.mark.parametrize("images", [1, 10, 50])
+@pytest.mark.parametrize("method", ["dc", "herding", "dm", "idm", "ncfm"])
+def test_an_upload_has_the_published_settings_of_cifar_10(method, images):
+    """An upload may well be CIFAR-10 under another name."""
+    labels = (
+        {"feature": {"preset": "published"}} if method in ("dc", "herding") else {"feature": {}}
+    )
+    changes = {"base_method": method, "fraction": None, "images_per_class": images}
+    request = FOUR_WORDS | changes | {"options": {"pi": labels}}
+    facts = load_catalog().datasets["cifar10"]
+    known, own = (
+        resolve(JobRequest.model_validate(request | {"dataset": name}), named)
+        for name in ("cifar10", "mine")
+        for named in [facts.model_copy(update={"name": name})]
+    )
+    assert own.base_method == known.base_method
+    assert own.privileged == known.privileged
+
+
 COMPONENTS = [*load_catalog().methods.values(), *load_catalog().privileged_types.values()]
 
 

@@ -13,6 +13,8 @@ from dcpi_core.networks import Network
 from dcpi_core.real_training import TrainingPlan
 from dcpi_core.spec.base import Options
 
+BATCH = 128
+
 RATE_FALLS_AT = (2 / 3, 5 / 6)
 """Shares of the training after which its learning rate falls to a fifth, as published."""
 
@@ -24,11 +26,12 @@ class PoolOptions(Options):
     pool_epochs: int = Field(60, ge=1, le=500, description="epochs of each on the real data")
 
     def plans(self, ctx: Context) -> list[TrainingPlan]:
-        """How the networks are trained; SGD with momentum 0.9 and weight decay 5e-4."""
+        """How the networks are trained: batches of 128, momentum 0.9, weight decay 5e-4."""
         return [
             TrainingPlan(
                 network=ctx.network,
                 epochs=self.pool_epochs,
+                batch_size=BATCH,
                 seed=ctx.streams.seed,
                 member=member,
                 falls=RATE_FALLS_AT,

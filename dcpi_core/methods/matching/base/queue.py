@@ -32,6 +32,9 @@ class QueueOptions(Options):
     new_network_every: int = Field(30, ge=1, le=100_000, description="steps between new networks")
     networks_trained: int = Field(2, ge=0, le=100, description="networks trained in each step")
     training_steps: int = Field(10, ge=0, le=10_000, description="batches of 256 for each of them")
+    accuracy_steps: int = Field(
+        100, ge=1, le=200_000, description="steps after which accuracies are counted anew"
+    )
     network_learning_rate: float = Field(0.01, gt=0, le=10)
 
 
@@ -40,7 +43,8 @@ class QueueState(ImageState):
     """Images and the queue.
 
     ``weights`` are the networks' states and ``momenta`` their optimisers', stacked by name;
-    ``hits`` of ``seen`` training images were classified correctly while a network was trained.
+    ``hits`` of ``seen`` training images were classified correctly while a network was trained, both
+    since they were last counted anew.
     """
 
     weights: dict[str, Tensor] = field(default_factory=dict)
@@ -67,8 +71,14 @@ def network_at(state: QueueState, index: int, ctx: Context) -> Network:
 
 
 def accuracy_of(state: QueueState, index: int) -> float:
-    """Running training accuracy of a network in [0, 1]; 0 before its first training."""
+    """Running training accuracy of a network in [0, 1]; 0 while nothing has been counted."""
     return state.hits[index] / state.seen[index] if state.seen[index] else 0.0
+
+
+def count_anew(state: QueueState) -> None:
+    """Forget every network's accuracy, as the published code does whenever it evaluates."""
+    state.hits = [0] * len(state.hits)
+    state.seen = [0] * len(state.seen)
 
 
 def train(

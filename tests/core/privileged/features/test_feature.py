@@ -150,6 +150,7 @@ def test_a_heavy_task_term_makes_labels_discriminative(ctx, condensed):
     """Acceptance test 5: beta large, lambda 0: the task loss falls."""
     kind = small(
         learning="gradient_matching",
+        label_step="fixed",
         regression_weight=0.0,
         label_task_weight=50.0,
         label_init="noise",
