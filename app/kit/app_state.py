@@ -31,6 +31,9 @@ KEY = "key_id"
 """There too: by which API key, None where none is needed."""
 UPLOADS = 2
 """Uploads that are read and checked at once, each for minutes: others must not want for threads."""
+FORMS = 8
+"""Uploads that are received, wait or are checked at once: each is on the disk as it arrives, before
+anybody knows whether it may be."""
 FETCHES = 16
 """Requests that ask the storage at once. One that hangs holds as many threads, besides the forty of
 all others; what is sent then has its own, see ``app.kit.storage``."""
@@ -53,6 +56,7 @@ class AppState:
     seats: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(SEATS))
     requests: Requests = field(default_factory=Requests)
     uploads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(UPLOADS))
+    forms: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(FORMS))
     fetches: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(FETCHES))
 
 

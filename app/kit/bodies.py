@@ -7,13 +7,17 @@ them breaks something further in (a database column, an answer, a job that start
 import json
 import logging
 import re
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any, NoReturn
 
-from fastapi import Request, Response
+from anyio import CapacityLimiter, WouldBlock
+from fastapi import Request, Response, params
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
-from starlette.types import Message
+from starlette.types import Message, Receive, Scope
 
 from app.kit.app_state import get_state
 from app.kit.problems import TooLarge, UnsupportedMedia
@@ -25,8 +29,12 @@ MAX_DEPTH = 32
 MAX_INTEGER = 2**63
 FORM_OVERHEAD_BYTES = 1 << 16
 """Fields, boundaries and part headers around an uploaded file."""
+MAX_FIELD_BYTES = 1024
+"""Of a field of a form; files alone may be larger."""
 DISK_SECONDS = 60
 """After which other uploads may have left a disk that was full."""
+PLACE_SECONDS = 30
+"""After which another upload may be done."""
 
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
@@ -52,24 +60,34 @@ class JsonRoute(APIRoute):
 
 
 class UploadRoute(APIRoute):
-    """Stops a form upload at the size limit, and says whose fault it is if the disk is full."""
+    """Bounds form uploads: how many at once, how large, and of which parts.
+
+    Says whose fault it is if the disk is full.
+    """
 
     def get_route_handler(self) -> Handler:
         handle = super().get_route_handler()
         if self.body_field is None:
             return handle
+        form = _Form(self.dependant)
 
         async def bounded(request: Request) -> Response:
-            limit = get_state(request).settings.max_upload_bytes
+            state = get_state(request)
+            limit = state.settings.max_upload_bytes
             receive = _counting(request.receive, limit + FORM_OVERHEAD_BYTES, limit)
-            try:
-                return await handle(Request(request.scope, receive))
-            except (OSError, HTTPException) as error:
-                # The framework calls a form that it cannot spool a broken one.
-                lost = error if isinstance(error, OSError) else error.__cause__
-                if not isinstance(lost, OSError):
+            with _place(state.forms):
+                try:
+                    return await handle(_FormRequest(request.scope, receive, form))
+                except OSError as error:
+                    raise _unwritten(error) from error
+                except HTTPException as error:
+                    # The framework calls a form that it cannot spool a broken one.
+                    if isinstance(error.__cause__, OSError):
+                        raise _unwritten(error.__cause__) from error.__cause__
+                    if error.status_code == HTTPStatus.BAD_REQUEST:
+                        detail = f"{error.detail.rstrip('.')}; {form.allowed}"
+                        raise HTTPException(error.status_code, detail) from error
                     raise
-                raise _unwritten(lost) from lost
 
         return bounded
 
@@ -109,6 +127,54 @@ class _ReadRequest(Request):
 
     async def json(self) -> Any:
         return self._value
+
+
+class _Form:
+    """The parts that the form of an operation has; all others would be held until its end."""
+
+    def __init__(self, operation: Dependant) -> None:
+        parts = {part.alias: part.field_info for part in operation.body_params}
+        self.files = [name for name, info in parts.items() if isinstance(info, params.File)]
+        self.fields = [name for name in parts if name not in self.files]
+
+    @property
+    def allowed(self) -> str:
+        return (
+            f"the form takes {', '.join(self.files)} as a file and {', '.join(self.fields)} as "
+            f"fields of at most {MAX_FIELD_BYTES} bytes, and nothing else"
+        )
+
+
+class _FormRequest(Request):
+    """A request whose form is read no further than its operation's goes."""
+
+    def __init__(self, scope: Scope, receive: Receive, form: _Form) -> None:
+        super().__init__(scope, receive)
+        self._parts = form
+
+    def form(self, **_: Any) -> Any:
+        return super().form(
+            max_files=len(self._parts.files),
+            max_fields=len(self._parts.fields),
+            max_part_size=MAX_FIELD_BYTES,
+        )
+
+
+@contextmanager
+def _place(forms: CapacityLimiter) -> Iterator[None]:
+    """Hold a place for an upload; one that waited unread would seem lost to its sender."""
+    try:
+        forms.acquire_nowait()
+    except WouldBlock:
+        detail = (
+            f"{forms.total_tokens:.0f} uploads are being received or checked here, and no more "
+            f"are taken meanwhile; try again in {PLACE_SECONDS} s"
+        )
+        raise HTTPException(503, detail, {"Retry-After": str(PLACE_SECONDS)}) from None
+    try:
+        yield
+    finally:
+        forms.release()
 
 
 async def _read(request: Request, limit: int) -> bytes:

@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 import threading
 import zipfile
+from collections import Counter
 
 import httpx
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from app.datasets import inspection, service
+from app.kit.app_state import FORMS
 from dcpi_core.datasets import load_prepared
 from dcpi_core.spec.catalog import load_catalog
 from dcpi_core.spec.errors import Conflict, DcpiError
@@ -132,6 +134,24 @@ def test_a_form_that_is_broken_is_the_callers_fault(client):
     assert 400 <= response.status_code < 500
 
 
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [("file", ("pets.zip", b"x")), ("file", ("more.zip", b"x"))],
+        [("file", ("pets.zip", b"x")), ("unknown", ("more.zip", b"x"))],
+        [(name, (None, "1")) for name in ("name", "seed", "image_size", "unknown")],
+        [("name", (None, "x" * 1025))],
+    ],
+)
+def test_a_form_holds_nothing_that_the_operation_does_not_read(client, parts):
+    """Up to a thousand files and fields would be held in memory until the answer."""
+    response = client.post("/v1/datasets", files=parts)
+    assert (response.status_code, response.json()["code"]) == (400, "bad_request")
+    assert response.headers["content-type"] == "application/problem+json"
+    allowed = "file as a file and name, seed, image_size as fields of at most 1024 bytes"
+    assert allowed in response.json()["detail"]
+
+
 def test_a_repeated_upload_gets_the_first_answer(client, state):
     def send(content, **form):
         return client.post(
@@ -218,10 +238,34 @@ def test_slow_uploads_leave_threads_to_others(application, monkeypatch):
             finally:
                 go_on.set()
                 answers = await asyncio.gather(*waiting)
-            assert {answer.status_code for answer in answers} == {409}
+            assert Counter(answer.status_code for answer in answers) == {
+                409: FORMS,
+                503: 45 - FORMS,
+            }
 
     monkeypatch.setattr(service, "upload", slow)
     asyncio.run(scene())
+
+
+def test_an_upload_beyond_the_places_is_refused_before_it_is_read(application, state):
+    read = []
+
+    async def body():
+        read.append(1)
+        yield b"--x"
+
+    async def scene():
+        transport = httpx.ASGITransport(application)
+        headers = {"Content-Type": "multipart/form-data; boundary=x"}
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+            for _ in range(FORMS):
+                state.forms.acquire_on_behalf_of_nowait(object())
+            return await http.post("/v1/datasets", content=body(), headers=headers)
+
+    answer = asyncio.run(scene())
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert not read
 
 
 def test_an_upload_clears_away_what_a_killed_process_left(client, state):
