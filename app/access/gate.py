@@ -60,12 +60,11 @@ class Gate:
     async def _caller(self, request: Request) -> Caller:
         settings = self._state.settings
         if not self._required:
-            outside = policy.came_from_outside(request.scope.get("server"))
-            if settings.auth != "open" and (outside or policy.was_passed_on(request.headers)):
+            if settings.auth != "open" and not _is_local(request):
                 raise NotAuthenticated(
-                    "this service runs without API keys and answers its own machine only, and "
-                    "nothing that a proxy passes on; to open it, set DCPI_AUTH=on and "
-                    "DCPI_KEY_SECRET"
+                    "this service runs without API keys and answers its own machine only, as "
+                    "localhost or by a loopback address, and nothing that a proxy passes on; to "
+                    "open it, set DCPI_AUTH=on and DCPI_KEY_SECRET"
                 )
             if policy.sent_by_another_site(request.method, request.headers):
                 raise NotAllowed("the page of another site may not change anything here")
@@ -81,6 +80,13 @@ class Gate:
 def is_open(path: str) -> bool:
     """Whether everybody may have this: health, documentation and the way to it."""
     return path in OPEN or path.startswith(OPEN_BELOW)
+
+
+def _is_local(request: Request) -> bool:
+    """Whether this machine sent a request to itself, as far as the request tells."""
+    outside = policy.came_from_outside(request.scope.get("server"))
+    passed_on = policy.was_passed_on(request.headers)
+    return not outside and not passed_on and policy.is_meant_for_this_machine(request.headers)
 
 
 def _path(scope: Scope) -> str:

@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from app.access.scopes import READING_METHODS
 from app.settings import MIN_SECRET, Settings
@@ -61,6 +62,20 @@ def was_passed_on(headers: Mapping[str, str]) -> bool:
     this machine's own.
     """
     return any(name in headers for name in ("forwarded", "x-forwarded-for", "x-real-ip", "via"))
+
+
+def is_meant_for_this_machine(headers: Mapping[str, str]) -> bool:
+    """Whether a request is addressed to ``localhost`` or a loopback address.
+
+    The name of a page can be resolved anew to 127.0.0.1 once the page is loaded. What it then asks
+    of this machine is of its own origin for its browser, and says so only by the name in ``Host``.
+    A browser never leaves that out.
+    """
+    try:
+        host = urlsplit("//" + headers.get("host", "localhost")).hostname
+    except ValueError:  # brackets around what is no address
+        return False
+    return host is not None and is_loopback(host)
 
 
 def sent_by_another_site(method: str, headers: Mapping[str, str]) -> bool:

@@ -22,6 +22,8 @@ from app.settings import Settings
 from dcpi_core.client import Client
 from dcpi_core.spec.catalog import load_catalog
 
+LOCAL = "http://127.0.0.1:8000"
+"""Where a service without keys answers: not by the name that test clients have for it."""
 FOUR_WORDS = {
     "dataset": "digits",
     "fraction": "0.7%",
@@ -130,7 +132,7 @@ def serving(application: FastAPI) -> Iterator[TestClient]:
     Such a client gives each request an event loop of its own, and a request that waits for a seat
     there is never woken by one of another loop: here all share one, as they do in a server.
     """
-    client = TestClient(application, raise_server_exceptions=False)
+    client = TestClient(application, LOCAL, raise_server_exceptions=False)
     with start_blocking_portal() as client.portal:
         yield client
     application.state.dcpi.engine.dispose()

@@ -18,7 +18,7 @@ from app.kit.app_state import FORMS
 from dcpi_core.datasets import load_prepared
 from dcpi_core.spec.catalog import load_catalog
 from dcpi_core.spec.errors import Conflict, DcpiError
-from tests.app.conftest import FOUR_WORDS
+from tests.app.conftest import FOUR_WORDS, LOCAL
 from tests.servers import wait_until
 
 
@@ -225,7 +225,7 @@ def test_slow_uploads_leave_threads_to_others(application, monkeypatch):
 
     async def scene():
         transport = httpx.ASGITransport(application)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+        async with httpx.AsyncClient(transport=transport, base_url=LOCAL) as http:
             files, data = {"file": ("pets.zip", b"x")}, {"name": "pets"}
             waiting = [  # more than a process has threads for requests
                 asyncio.ensure_future(http.post("/v1/datasets", files=files, data=data))
@@ -257,7 +257,7 @@ def test_an_upload_beyond_the_places_is_refused_before_it_is_read(application, s
     async def scene():
         transport = httpx.ASGITransport(application)
         headers = {"Content-Type": "multipart/form-data; boundary=x"}
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+        async with httpx.AsyncClient(transport=transport, base_url=LOCAL) as http:
             for _ in range(FORMS):
                 state.forms.acquire_on_behalf_of_nowait(object())
             return await http.post("/v1/datasets", content=body(), headers=headers)

@@ -25,7 +25,7 @@ from app.main import create_app
 from app.migrate import upgrade
 from app.settings import Settings
 from dcpi_core.spec.errors import NotFound
-from tests.app.conftest import FOUR_WORDS, result, serving
+from tests.app.conftest import FOUR_WORDS, LOCAL, result, serving
 from tests.app.slow_s3 import slow_s3
 
 NOBODY = "http://127.0.0.1:1"
@@ -52,7 +52,7 @@ def started(tmp_path, endpoint):
         s3_secret_access_key="secret",
     )
     upgrade(settings.resolved_database_url)
-    return TestClient(create_app(settings))
+    return TestClient(create_app(settings), LOCAL)
 
 
 @pytest.mark.parametrize("storage", ["away", "silent"])
@@ -179,7 +179,7 @@ def test_without_a_database_it_says_that_it_is_away(auth):
         auth=auth,
         key_secret="s" * 32,
     )
-    with TestClient(create_app(settings)) as client:  # where an error that goes on is raised
+    with TestClient(create_app(settings), LOCAL) as client:  # where an error that goes on is raised
         key = tokens.mint("key_" + "0" * 26)
         response = client.get("/v1/jobs", headers={"Authorization": f"Bearer {key}"})
         assert (response.status_code, response.json()["code"]) == (503, "database_unreachable")

@@ -20,7 +20,7 @@ from app.main import create_app
 from app.migrate import upgrade
 from app.models import IdempotencyKey, Tenant
 from app.settings import Settings
-from tests.app.conftest import FOUR_WORDS, serving
+from tests.app.conftest import FOUR_WORDS, LOCAL, serving
 
 
 def test_four_words_are_accepted_and_resolved(client):
@@ -105,7 +105,7 @@ def test_an_accepted_request_is_repeated_even_where_it_would_be_refused_by_now(c
     first = client.post("/v1/jobs", json=body, headers=headers)
     assert first.json()["num_images"] == 20
     stricter = settings.model_copy(update={"max_images": 10})
-    with TestClient(create_app(stricter)) as later:
+    with TestClient(create_app(stricter), LOCAL) as later:
         assert later.post("/v1/jobs", json=body).status_code == 422
         again = later.post("/v1/jobs", json=body, headers=headers)
     assert (again.status_code, again.json()) == (202, first.json())

@@ -20,7 +20,7 @@ from app.settings import Settings
 from dcpi_core.client import Client
 from dcpi_core.spec.errors import NotAllowed, NotAuthenticated
 from tests.app.access import SECRET, bearer, new_key
-from tests.app.conftest import FOUR_WORDS
+from tests.app.conftest import FOUR_WORDS, LOCAL
 
 
 @pytest.fixture
@@ -231,13 +231,59 @@ def test_without_keys_only_this_machine_is_answered(tmp_path, server, status):
     assert client.get("/healthz").status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:8000", 200),
+        ("LocalHost", 200),
+        ("127.0.0.1", 200),
+        ("127.1.2.3:8000", 200),
+        ("[::1]:8000", 200),
+        ("evil.example:8000", 401),
+        ("localhost.evil.example", 401),
+        ("127.0.0.1.evil.example", 401),
+        ("192.0.2.7:8000", 401),
+        ("[2001:db8::7]", 401),
+        ("[::1", 401),
+        ("", 401),
+    ],
+)
+def test_without_keys_this_machine_is_answered_under_its_own_names_only(tmp_path, host, status):
+    """A page's name may lead here once it is loaded, and its browser sees nothing wrong in that."""
+    settings = Settings(home=tmp_path, broker_url="redis://127.0.0.1:1/0")
+    upgrade(settings.resolved_database_url)
+    client = TestClient(create_app(settings), LOCAL)
+    headers = {"Host": host, "Sec-Fetch-Site": "same-origin"}
+    answer = client.get("/v1/jobs", headers=headers)
+    assert answer.status_code == status
+    assert status == 200 or "localhost" in answer.json()["detail"]
+    posted = client.post("/v1/jobs", json=FOUR_WORDS, headers=headers)
+    assert posted.status_code == (202 if status == 200 else 401)
+    assert client.get("/healthz", headers=headers).status_code == 200
+
+
+def test_tools_that_name_no_host_are_no_browsers():
+    assert policy.is_meant_for_this_machine({})
+
+
+@pytest.mark.parametrize("auth", ["off", "open", "on"])
+def test_hosts_are_judged_only_where_nothing_else_protects(tmp_path, auth):
+    settings = Settings(home=tmp_path, auth=auth, key_secret=SECRET)
+    upgrade(settings.resolved_database_url)
+    application = create_app(settings)
+    key = bearer(new_key(application.state.dcpi, "alice", "read"))
+    client = TestClient(application, LOCAL, headers=key)
+    answer = client.get("/v1/jobs", headers={"Host": "dcpi.example"})
+    assert answer.status_code == (401 if auth == "off" else 200)
+
+
 @pytest.mark.parametrize("auth", ["auto", "off", "open"])
 @pytest.mark.parametrize("header", ["Forwarded", "X-Forwarded-For", "X-Real-IP", "Via"])
 def test_without_keys_nothing_is_answered_that_a_proxy_passes_on(tmp_path, auth, header):
     """It comes from 127.0.0.1, as what the machine itself sends, and may be anybody's."""
     settings = Settings(home=tmp_path, auth=auth)
     upgrade(settings.resolved_database_url)
-    client = TestClient(create_app(settings), base_url="http://127.0.0.1:8000")
+    client = TestClient(create_app(settings), LOCAL)
     answer = client.get("/v1/jobs", headers={header: "192.0.2.7"})
     assert answer.status_code == (200 if auth == "open" else 401)
     assert client.get("/v1/jobs").status_code == 200
@@ -252,7 +298,7 @@ def test_pages_of_other_sites_change_nothing(tmp_path, site, status):
     settings = Settings(home=tmp_path, broker_url="redis://127.0.0.1:1/0")
     upgrade(settings.resolved_database_url)
     headers = {} if site is None else {"Sec-Fetch-Site": site}
-    with TestClient(create_app(settings)) as client:
+    with TestClient(create_app(settings), LOCAL) as client:
         form = {"file": ("pets.zip", b"no archive")}
         assert client.post("/v1/datasets", files=form, headers=headers).status_code == status
         assert client.get("/v1/datasets", headers=headers).status_code == 200

@@ -15,7 +15,7 @@ from app.main import create_app
 from app.migrate import upgrade
 from app.models import Job, OutboxMessage
 from app.settings import Settings
-from tests.app.conftest import FOUR_WORDS, queued
+from tests.app.conftest import FOUR_WORDS, LOCAL, queued
 from tests.servers import wait_until
 
 
@@ -38,7 +38,7 @@ def test_a_submitted_job_reaches_the_broker_while_the_api_runs(tmp_path, valkey_
     settings = Settings(home=tmp_path, broker_url=valkey_url, queue="relay-test")
     upgrade(settings.resolved_database_url)
     app = create_app(settings)
-    with TestClient(app) as client:
+    with TestClient(app, LOCAL) as client:
         job_id = client.post("/v1/jobs", json=FOUR_WORDS).json()["id"]
         wait_until(lambda: waiting(app.state.dcpi.sessions) == [], "the outbox", 10)
     options = {"global_keyprefix": "dcpi:"}
@@ -58,7 +58,7 @@ def test_a_broker_that_is_down_refuses_no_job(tmp_path):
     settings = Settings(home=tmp_path, broker_url="redis://127.0.0.1:1/0")
     upgrade(settings.resolved_database_url)
     app = create_app(settings)
-    with TestClient(app) as client:
+    with TestClient(app, LOCAL) as client:
         response = client.post("/v1/jobs", json=FOUR_WORDS)
         assert response.status_code == 202
         assert waiting(app.state.dcpi.sessions) == [response.json()["id"]]

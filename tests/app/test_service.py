@@ -21,7 +21,7 @@ from app.models import DEFAULT_TENANT, Attempt, Base, DeviceTime, Job, Owned
 from app.openapi import PATH, render
 from app.settings import Settings
 from dcpi_core.spec import errors
-from tests.app.conftest import queued
+from tests.app.conftest import LOCAL, queued
 
 
 def test_every_deliberate_error_has_a_status():
@@ -82,7 +82,7 @@ def test_readiness_names_what_is_missing(client):
 def test_ready_when_all_parts_answer(tmp_path, valkey_url):
     settings = Settings(home=tmp_path, broker_url=valkey_url)
     upgrade(settings.resolved_database_url)
-    with TestClient(create_app(settings)) as client:
+    with TestClient(create_app(settings), LOCAL) as client:
         assert client.get("/readyz").json()["status"] == "ok"
 
 
