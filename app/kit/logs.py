@@ -25,6 +25,21 @@ def bound(**fields: Any) -> Iterator[None]:
         _bound.reset(token)
 
 
+class TextFormatter(logging.Formatter):
+    """A record as one line, and its traceback indented below: no text in it can pass for another.
+
+    Messages quote what strangers send, such as the path of a request, whose line breaks the server
+    has decoded.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.message, record.asctime = record.getMessage(), self.formatTime(record)
+        lines = [self.formatMessage(record)]
+        if record.exc_info:
+            lines += ["  " + line for line in self.formatException(record.exc_info).split("\n")]
+        return "\n".join(_printable(line) for line in lines)
+
+
 class JsonFormatter(logging.Formatter):
     """A record as one JSON object: time, level, logger, message, bound and extra fields."""
 
@@ -40,6 +55,13 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
+
+
+def _printable(text: str) -> str:
+    """The text with what breaks or hides lines, or directs a terminal, written as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 class _ToStderr(logging.StreamHandler[TextIO]):
@@ -63,6 +85,6 @@ def configure(kind: Format) -> None:
     for handler in [known for known in root.handlers if isinstance(known, _ToStderr)]:
         root.removeHandler(handler)
     handler = _ToStderr()
-    handler.setFormatter(JsonFormatter() if kind == "json" else logging.Formatter(TEXT))
+    handler.setFormatter(JsonFormatter() if kind == "json" else TextFormatter(TEXT))
     root.addHandler(handler)
     root.setLevel(logging.INFO)

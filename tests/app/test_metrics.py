@@ -80,13 +80,24 @@ def test_labels_are_escaped():
 
 
 @pytest.fixture
-def said(capsys):
-    """Everything logged, as JSON objects."""
+def log_as(capsys):
+    """Log in a format; what is returned gives the lines that were logged since."""
     root = logging.getLogger()
     before = (list(root.handlers), root.level)
-    logs.configure("json")
-    yield lambda: [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+    def begin(kind):
+        logs.configure(kind)
+        return lambda: capsys.readouterr().err.splitlines()
+
+    yield begin
     root.handlers, root.level = before
+
+
+@pytest.fixture
+def said(log_as):
+    """Everything logged, as JSON objects."""
+    lines = log_as("json")
+    return lambda: [json.loads(line) for line in lines()]
 
 
 def test_records_carry_the_request_and_the_job(client, said):
@@ -108,3 +119,25 @@ def test_a_record_is_one_line_whatever_is_in_it(said):
     assert (line["message"], line["job_id"], line["attempt"]) == ("two\nlines", "job_1", 2)
     assert "ValueError" in line["traceback"]
     assert line["level"] == "error"
+
+
+@pytest.mark.parametrize("end", ["%0A", "%0D", "%0B", "%C2%85", "%E2%80%A8"])
+def test_nobody_writes_lines_of_their_own_into_the_log(client, log_as, end):
+    lines = log_as("text")
+    forged = "2026-01-01 00:00:00,000 WARNING app.access: no key is needed now"
+    assert client.get(f"/x{end}{forged}%1B[2K").status_code == 404
+    (line,) = [line for line in lines() if "app.kit.watching" in line]
+    assert " INFO app.kit.watching: GET /x\\" in line
+    assert line.endswith(forged + "\\x1b[2K 404")
+
+
+def test_a_traceback_cannot_pass_for_a_record(log_as):
+    lines = log_as("text")
+    try:
+        raise ValueError("a\n2026-01-01 forged\r2026-01-01 forged too")
+    except ValueError:
+        logging.getLogger("here").exception("it broke")
+    first, *traceback = lines()
+    assert first.endswith(" ERROR here: it broke")
+    assert "  2026-01-01 forged\\r2026-01-01 forged too" in traceback
+    assert all(line.startswith("  ") for line in traceback)
