@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,16 +18,20 @@ from app.datasets.schemas import DatasetRead, read_published, read_upload
 from app.kit.app_state import AppState
 from app.kit.clock import now
 from app.kit.db import KEPT, reading, unit_of_work
+from app.kit.erasure import erase, take_back
 from app.kit.idempotency import recall, remember
 from app.kit.ids import new_id
 from app.kit.pages import PageQuery
 from app.kit.problems import TooLarge
+from app.kit.storage import StorageError
 from app.models import Dataset
 from dcpi_core.spec.catalog import load_catalog
 from dcpi_core.spec.dataset import DatasetFacts
-from dcpi_core.spec.errors import Conflict, InvalidInput, NotFound, QuotaExceeded, UnknownName
+from dcpi_core.spec.errors import Conflict, DcpiError, InvalidInput, NotFound, UnknownName
 
 COPY_BYTES = 1 << 20
+STORING = timedelta(hours=12)
+"""In which a dataset is stored and recorded; a file that has no record by then is deleted."""
 OPERATION = "uploadDataset"
 
 _ID = re.compile(r"ds_[0-9A-Z]{26}")
@@ -121,21 +126,25 @@ def _keep(
 ) -> tuple[DatasetRead, bool]:
     """Store the file, then record it; a refusal, or a twin that was first, makes it superfluous.
 
-    Any other error leaves the file: whether the database took the record is not known then, and
-    a file without a record does less harm than a record without a file.
+    Any other error leaves the file: whether the database took the record is not known then. If it
+    did not, the note is still there that was written before the first byte was stored.
     """
-    state.storage.put_file(row.storage_key, file)
+    key = row.storage_key
+    with unit_of_work(state.sessions) as session:
+        erase(session, key, after=STORING)
+    state.storage.put_file(key, file)
     try:
         with unit_of_work(state.sessions) as session:
             found, repeated = record(session)
-    except IntegrityError:
-        state.storage.delete(row.storage_key)
-        raise _taken(row.name) from None
-    except QuotaExceeded:
-        state.storage.delete(row.storage_key)
+            if not repeated and not take_back(session, key):
+                raise StorageError(f"{key} was not stored within {STORING}")
+    except (IntegrityError, DcpiError, StorageError) as error:
+        state.storage.delete(key)
+        if isinstance(error, IntegrityError):
+            raise _taken(row.name) from None
         raise
     if repeated:
-        state.storage.delete(row.storage_key)
+        state.storage.delete(key)
     return found, repeated
 
 

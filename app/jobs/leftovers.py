@@ -3,7 +3,7 @@
 It is noted before the first byte is stored, and deleted once the lease is over.
 """
 
-from sqlalchemy import ColumnElement, delete, exists, or_
+from sqlalchemy import ColumnElement, and_, delete, exists, or_
 from sqlalchemy.orm import Session
 
 from app.kit.clock import now
@@ -12,7 +12,7 @@ from app.models import Erasure, Job
 
 def erase_unless_kept(session: Session, key: str, lease_token: str) -> None:
     """Have an object deleted once no job is held under this lease, unless ``keep`` comes first."""
-    session.add(Erasure(key=key, lease_token=lease_token, created_at=now()))
+    session.add(Erasure(key=key, lease_token=lease_token, due_at=now()))
 
 
 def keep(session: Session, key: str, lease_token: str) -> None:
@@ -21,6 +21,6 @@ def keep(session: Session, key: str, lease_token: str) -> None:
 
 
 def due() -> ColumnElement[bool]:
-    """Which notes may be carried out: those of uploads only when the lease is over."""
+    """Which notes may be carried out: when their time has come, and the lease they have is over."""
     held = exists().where(Job.lease_token == Erasure.lease_token)
-    return or_(Erasure.lease_token.is_(None), ~held)
+    return and_(Erasure.due_at <= now(), or_(Erasure.lease_token.is_(None), ~held))

@@ -6,6 +6,7 @@ A storage that is away when a user deletes something loses nothing and keeps not
 import logging
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 
 from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.orm import Session
@@ -20,11 +21,26 @@ logger = logging.getLogger(__name__)
 BATCH = 100
 ROUND_SECONDS = 5.0
 """After which no further note is begun."""
+CARRYING_OUT = timedelta(minutes=10)
+"""Longer than a round takes, and than clocks are apart."""
 
 
-def erase(session: Session, key: str) -> None:
-    """Have an object deleted once the transaction is committed; ``folder/`` is all below it."""
-    session.add(Erasure(key=key, created_at=now()))
+def erase(session: Session, key: str, after: timedelta = timedelta(0)) -> None:
+    """Have an object deleted once the transaction is committed and ``after`` is over.
+
+    ``folder/`` is all below it.
+    """
+    session.add(Erasure(key=key, due_at=now() + after))
+
+
+def take_back(session: Session, key: str) -> bool:
+    """Have an object kept after all, unless it is too late; whether it is kept.
+
+    Of a note that is nearly due nobody can say whether it is not being carried out.
+    """
+    early = Erasure.due_at > now() + CARRYING_OUT
+    taken = delete(Erasure).where(Erasure.key == key, early).returning(Erasure.id)
+    return bool(session.scalars(taken).all())
 
 
 def carry_out(sessions: SessionFactory, storage: Storage, due: ColumnElement[bool]) -> int:
@@ -67,7 +83,7 @@ def _delete(storage: Storage, key: str) -> None:
 
 def _put_last(session: Session, left: Sequence[int]) -> None:
     """Write these notes anew, unless somebody else has carried them out meanwhile."""
-    columns = (Erasure.key, Erasure.lease_token, Erasure.created_at)
+    columns = (Erasure.key, Erasure.lease_token, Erasure.due_at)
     taken = delete(Erasure).where(Erasure.id.in_(left)).returning(*columns)
-    for key, lease_token, created_at in session.execute(taken).all():
-        session.add(Erasure(key=key, lease_token=lease_token, created_at=created_at))
+    for key, lease_token, due_at in session.execute(taken).all():
+        session.add(Erasure(key=key, lease_token=lease_token, due_at=due_at))

@@ -48,7 +48,7 @@ def metrics(session: Session) -> list[Metric]:
             ],
         ),
         *_waiting(session, "outbox", "Messages for the broker", OutboxMessage.created_at),
-        *_waiting(session, "erasures", "Objects to be deleted", Erasure.created_at, due()),
+        *_waiting(session, "erasures", "Objects to be deleted", Erasure.due_at, due()),
         *_waiting(
             session, "webhooks", "Undelivered webhooks", WebhookDelivery.created_at, undelivered
         ),

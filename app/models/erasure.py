@@ -13,6 +13,10 @@ class Erasure(Base):
 
     The row goes when the storage has let them go. One with a lease was written before an upload and
     waits while a job is held under that lease.
+
+    Attributes:
+        due_at: when it may be carried out, usually from the moment it was written; one that was
+            written before the upload of a dataset leaves it time. The column has its older name.
     """
 
     __tablename__ = "erasures"
@@ -20,4 +24,4 @@ class Erasure(Base):
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     key: Mapped[str] = mapped_column(String(200))
     lease_token: Mapped[str | None] = mapped_column(String(40))
-    created_at: Mapped[datetime] = mapped_column(UtcTime)
+    due_at: Mapped[datetime] = mapped_column("created_at", UtcTime)

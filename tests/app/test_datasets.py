@@ -7,14 +7,22 @@ import tempfile
 import threading
 import zipfile
 from collections import Counter
+from datetime import timedelta
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 from app.datasets import inspection, service
+from app.jobs import leftovers
+from app.kit import erasure
 from app.kit.app_state import FORMS
+from app.kit.db import unit_of_work
+from app.kit.storage import Storage
+from app.models import Erasure
 from dcpi_core.datasets import load_prepared
 from dcpi_core.spec.catalog import load_catalog
 from dcpi_core.spec.errors import Conflict, DcpiError
@@ -175,6 +183,68 @@ def test_two_uploads_of_one_name_at_a_time_leave_one_file(client, state, monkeyp
     assert upload(client, archive()).status_code == 201
     assert upload(client, archive()).status_code == 409
     assert len(state.storage.keys("datasets")) == 1
+
+
+def test_two_bodies_under_one_key_at_a_time_leave_one_file(client, state, monkeypatch):
+    """The second passes the first check, and is refused where its answer is written."""
+    monkeypatch.setattr(service, "recall", lambda *_: None)
+    first, other = (
+        client.post(
+            "/v1/datasets",
+            files={"file": ("pets.zip", archive())},
+            data={"name": name},
+            headers={"Idempotency-Key": "upload-1"},
+        )
+        for name in ("pets", "others")
+    )
+    assert (first.status_code, other.status_code) == (201, 422)
+    assert len(state.storage.keys("datasets")) == 1
+
+
+def erase_what_is_due(state, hours: float) -> list[str]:
+    """Which datasets' files are left when their notes are so much older."""
+    with unit_of_work(state.sessions) as session:
+        for note in session.scalars(select(Erasure)):
+            note.due_at -= timedelta(hours=hours)
+    erasure.carry_out(state.sessions, state.storage, leftovers.due())
+    return state.storage.keys("datasets")
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(OperationalError("COMMIT", {}, Exception("gone")), 503), (RuntimeError("killed"), 500)],
+)
+def test_a_file_without_a_record_is_deleted_in_the_end(client, state, monkeypatch, error, status):
+    """Whether the database took the record is not known at once, or nobody is left to know."""
+
+    def broken(*_):
+        raise error
+
+    monkeypatch.setattr(service, "_record", broken)
+    assert upload(client, archive()).status_code == status
+    (left,) = state.storage.keys("datasets")
+    assert erase_what_is_due(state, hours=11) == [left]
+    assert erase_what_is_due(state, hours=2) == []
+
+
+def test_a_file_with_a_record_stays(client, state):
+    dataset_id = upload(client, archive()).json()["id"]
+    assert erase_what_is_due(state, hours=1000) == [f"datasets/{dataset_id}.safetensors"]
+
+
+def test_what_took_too_long_to_store_is_not_recorded(client, state, monkeypatch):
+    """It may be on the way out already."""
+    put_file = Storage.put_file
+
+    def slow(storage, key, file):
+        put_file(storage, key, file)
+        assert erase_what_is_due(state, hours=11.9) == [key]
+
+    monkeypatch.setattr(Storage, "put_file", slow)
+    response = upload(client, archive())
+    assert (response.status_code, response.json()["code"]) == (503, "storage_unreachable")
+    assert client.get("/v1/datasets/pets").status_code == 404
+    assert state.storage.keys("datasets") == []
 
 
 def test_a_name_cannot_pose_as_an_id(client):

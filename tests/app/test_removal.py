@@ -142,12 +142,12 @@ def test_a_storage_that_does_not_answer_is_asked_once_a_round(state, monkeypatch
     monkeypatch.setattr(Storage, "delete", away)
     noted(state, 3)
     with state.sessions() as session:
-        since = session.scalars(select(Erasure.created_at).order_by(Erasure.id)).first()
+        since = session.scalars(select(Erasure.due_at).order_by(Erasure.id)).first()
     assert carry_out(state) == 0
     assert asked == ["datasets/0"]
     assert still_noted(state) == ["1", "2", "0"], "another one is asked for next"
     with state.sessions() as session:
-        assert min(session.scalars(select(Erasure.created_at))) == since
+        assert min(session.scalars(select(Erasure.due_at))) == since
 
 
 def test_what_is_refused_again_and_again_does_not_block_the_rest(state, monkeypatch):
