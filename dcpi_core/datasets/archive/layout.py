@@ -150,6 +150,13 @@ def _check_number(classes: Classes, limits: Limits) -> None:
         raise refuse(f"the only class is {quote(min(classes))}; there must be at least two")
     if len(classes) > limits.classes:
         raise refuse(f"there are {len(classes)} classes; at most {limits.classes} are allowed")
+    named = sum(len(name.encode()) for name in classes)
+    if named > limits.class_name_bytes:
+        raise refuse(
+            f"the names of the {len(classes)} classes take {named} bytes, that of class "
+            f"{quote(max(classes, key=len))} the most of them; at most {limits.class_name_bytes} "
+            "bytes are allowed in all"
+        )
 
 
 def _check_others(contents: Contents, root: Parts, depth: int, classes: Classes) -> None:

@@ -283,6 +283,16 @@ def test_limits(make, refused):
     assert "take 2304 bytes, more than the 1000 allowed" in detail
 
 
+def test_the_names_of_all_classes_are_limited(make, inspect, refused):
+    """They go into every job on the dataset, three times, and into every page of jobs."""
+    files = make.folders(classes=("cat", "Škoda"))
+    detail = refused(files, limits=Limits(class_name_bytes=8))
+    assert "names of the 2 classes take 9 bytes, that of class 'Škoda' the most" in detail
+    assert "at most 8 bytes are allowed" in detail
+    assert len(inspect(files, limits=Limits(class_name_bytes=9)).classes) == 2
+    assert 22_000 * len("Canis familiaris, domestic dog") < Limits().class_name_bytes < 1 << 21
+
+
 def test_all_broken_images_are_named(make, inspect):
     broken = {f"train/cat/bad{n}.png": b"no image" for n in range(3)}
     with pytest.raises(ArchiveError, match="and 2 more such problems") as caught:
