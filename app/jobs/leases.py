@@ -151,12 +151,15 @@ def cancelled(session: Session, lease: Lease) -> bool:
 def stop(session: Session, lease: Lease, status: Status) -> Status | None:
     """The worker has stopped before the end, for a pause or at the deadline; None if lost.
 
-    A job that somebody cancelled in the meantime is cancelled.
+    A job that somebody cancelled in the meantime is cancelled. A pause costs no attempt.
     """
     job = session.scalar(select(Job).where(*_held(lease)).with_for_update())
     if job is None:
         return None
-    return _let_go(session, job, _instead(job, status))
+    left = _instead(job, status)
+    if left is Status.PAUSED:
+        job.attempt -= 1
+    return _let_go(session, job, left)
 
 
 def expire(session: Session) -> list[str]:

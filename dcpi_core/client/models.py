@@ -78,7 +78,7 @@ class Job(Answer):
 
     Attributes:
         queue_ahead: your queued jobs before it; none once it is not queued.
-        attempt: how many attempts at it have begun.
+        attempt: how many attempts at it have begun, without those that cost none.
         cached: its result is that of an earlier job with the same spec.
         estimate: what it was expected to cost; none if this version cannot read it.
         spec: every default resolved; none if this version cannot read it.

@@ -6,6 +6,7 @@ from sqlalchemy import select, update
 
 from app.jobs import attempts, leases, reminders
 from app.jobs.leases import Wanted
+from app.jobs.states import Status
 from app.kit import outbox
 from app.kit.clock import now
 from app.kit.db import build_sessions, unit_of_work
@@ -103,6 +104,21 @@ def test_handing_over_costs_no_attempt(sessions, job_id):
         with unit_of_work(sessions) as session:
             assert leases.hand_over(session, lease)
     assert job_of(sessions, job_id).status == "queued"
+
+
+def test_pausing_costs_no_attempt(client, sessions, job_id):
+    for _ in range(3):
+        lease = claim(sessions, job_id)
+        assert lease.attempt == 1
+        client.post(f"/v1/jobs/{job_id}/pause")
+        with unit_of_work(sessions) as session:
+            assert leases.stop(session, lease, Status.PAUSED) is Status.PAUSED
+        client.post(f"/v1/jobs/{job_id}/resume")
+    claim(sessions, job_id)
+    expire(sessions, job_id)
+    with unit_of_work(sessions) as session:
+        leases.reap(session, 2)
+    assert job_of(sessions, job_id).status == "queued", "the first that broke"
 
 
 def test_a_lost_worker_of_a_cancelled_job_ends_it(client, sessions, job_id):
