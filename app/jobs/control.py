@@ -78,6 +78,7 @@ def retry(session: Session, job_id: str, *, from_checkpoint: bool) -> Job:
         Conflict: the job succeeded, is paused or being stopped, or its dataset was deleted.
         QuotaExceeded: there is no room for it, as there would be none for a new job.
     """
+    repository.keep_upload(session, job_id)
     job = repository.get(session, job_id, lock=True)
     status = Status(job.status)
     if status in RETRIED:

@@ -7,8 +7,9 @@ from typing import Any
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
+from app.kit.db import KEPT
 from app.kit.pages import PageQuery
-from app.models import Job
+from app.models import Dataset, Job
 from dcpi_core.spec.errors import NotFound
 
 
@@ -18,6 +19,15 @@ def get(session: Session, job_id: str, *, lock: bool = False) -> Job:
     if job is None:
         raise NotFound(f"no job {job_id!r}")
     return job
+
+
+def keep_upload(session: Session, job_id: str) -> None:
+    """Have the upload that this job is on stay until the commit, if both are there.
+
+    Asked for before the job is locked: a deletion locks the upload, then the jobs on it.
+    """
+    upload_id = select(Job.dataset_id).where(Job.id == job_id).scalar_subquery()
+    session.execute(select(Dataset.id).where(Dataset.id == upload_id).with_for_update(**KEPT))
 
 
 def queue_of(session: Session, job_id: str) -> str | None:

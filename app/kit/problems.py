@@ -101,6 +101,11 @@ UNREACHABLE: dict[type[Exception], str] = {
 free; what is not there is told apart before."""
 AWAY_SECONDS = 5
 """After which it is worth asking again."""
+CONTENDED = {"40P01", "40001"}
+"""What PostgreSQL calls a transaction that it gave up for another: a deadlock, or a failure to put
+the two in order. Drivers report them in the class of a server that is away."""
+CONTENDED_SECONDS = 1
+"""After which that other transaction should be over."""
 DANGLING = {"23503", "SQLITE_CONSTRAINT_FOREIGNKEY"}
 """What PostgreSQL and SQLite call a row that would refer to one that is not there."""
 
@@ -262,12 +267,25 @@ async def _of_absence(request: Request, error: Exception) -> JSONResponse:
 
 def of_absence(request: Request, error: Exception) -> JSONResponse:
     """One of ``UNREACHABLE`` as a response."""
+    if getattr(getattr(error, "orig", None), "sqlstate", None) in CONTENDED:
+        return _of_contention(request, error)
     part = next(name for kind, name in UNREACHABLE.items() if isinstance(error, kind))
     reason = (str(error).splitlines() or [""])[0]  # drivers go on for pages
     logger.error("%s cannot be reached: %s: %s", part, type(error).__name__, reason)
     detail = f"the service does not reach its {part} just now; nothing is lost, try again soon"
     response = answer(request, 503, f"{part}_unreachable", detail)
     response.headers["Retry-After"] = str(AWAY_SECONDS)
+    return response
+
+
+def _of_contention(request: Request, error: Exception) -> JSONResponse:
+    logger.error("given up for another transaction: %s", error)
+    detail = (
+        "this request and another one waited for each other, and the database gave this one up; "
+        "nothing was changed, try again"
+    )
+    response = answer(request, 503, CODES[503], detail)
+    response.headers["Retry-After"] = str(CONTENDED_SECONDS)
     return response
 
 

@@ -1,7 +1,8 @@
 """Deletion that deletes: rows at once, objects as soon as the storage can be reached.
 
 What others may be about to refer to is locked before it is asked who does: they are waited for and
-then seen, or wait and find it gone. A job is locked before its result.
+then seen, or wait and find it gone. An upload is locked before the jobs on it, and a job before its
+result.
 
 Not reached from here: backups, earlier versions in a bucket that keeps them, and networks that a
 worker trained on a dataset and keeps among its prepared assets.

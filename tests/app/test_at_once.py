@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 from fastapi.testclient import TestClient
 from httpx import Response
+from psycopg.errors import DeadlockDetected, SerializationFailure
 from sqlalchemy import event, select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
-from app.jobs import control, leases
+from app.jobs import control, leases, usage
 from app.jobs.submission import submit
 from app.kit.app_state import AppState
 from app.kit.db import unit_of_work
@@ -59,6 +61,25 @@ def during(pg: AppState, first: Callable[[Session], object], second: Callable[[]
             asked = other.submit(second)
             wait_until(lambda: asked.done() or _waits(pg), "the other transaction")
         return asked.result()
+
+
+@contextmanager
+def midway(pg: AppState, monkeypatch, where: tuple[object, str], second: Callable[[], object]):
+    """Begins ``second`` when ``where`` is next called, which goes on once it is done or waits.
+
+    What comes of it is in the list that is given.
+    """
+    usual, begun = getattr(*where), []
+
+    def meanwhile(*args, **kwargs):
+        monkeypatch.setattr(*where, usual)
+        begun.append(other.submit(second))
+        wait_until(lambda: begun[0].done() or _waits(pg), "the other transaction")
+        return usual(*args, **kwargs)
+
+    with ThreadPoolExecutor(1) as other:
+        monkeypatch.setattr(*where, meanwhile)
+        yield begun
 
 
 def _waits(pg: AppState) -> bool:
@@ -142,6 +163,32 @@ def test_an_upload_whose_job_is_just_being_retried_stays(client, pg, upload):
         assert session.get_one(Job, job_id).dataset_id == upload
 
 
+def test_neither_of_a_retry_and_a_deletion_of_its_upload_is_given_up(
+    client, pg, upload, monkeypatch
+):
+    job_id = client.post("/v1/jobs", json=ON_UPLOAD).json()["id"]
+    client.post(f"/v1/jobs/{job_id}/cancel")
+    delete = lambda: client.delete(f"/v1/datasets/{upload}")  # noqa: E731
+    with midway(pg, monkeypatch, (usage, "require_room"), delete) as deleted:
+        retried = client.post(f"/v1/jobs/{job_id}/retry")
+    assert (retried.status_code, retried.json()["status"]) == (200, "queued")
+    assert deleted[0].result().status_code == 409
+    with pg.sessions() as session:
+        assert session.get_one(Job, job_id).dataset_id == upload
+
+
+def test_a_job_whose_upload_is_just_being_deleted_is_not_retried(client, pg, upload):
+    job_id = client.post("/v1/jobs", json=ON_UPLOAD).json()["id"]
+    client.post(f"/v1/jobs/{job_id}/cancel")
+    refused = during(
+        pg,
+        lambda session: service.delete_dataset(session, upload),
+        lambda: client.post(f"/v1/jobs/{job_id}/retry"),
+    )
+    assert refused.status_code == 409
+    assert "was deleted" in refused.json()["detail"]
+
+
 def test_a_verification_that_is_just_being_asked_for_goes_with_its_set(client, pg, made):
     def verify(session: Session) -> None:
         verifications.create(session, pg.settings, made.id, VerificationCreate())
@@ -191,6 +238,20 @@ def test_what_the_database_refuses_for_a_reference_is_a_conflict(
         assert "try again" in refused.json()["detail"]
         with client.app.state.dcpi.sessions() as session:
             assert session.get(Dataset, UPLOAD) is not None
+
+
+@pytest.mark.parametrize("given_up", [DeadlockDetected, SerializationFailure])
+def test_what_the_database_gives_up_for_another_transaction_may_be_tried_again(
+    client, monkeypatch, given_up
+):
+    def fail(*_args, **_kwargs):
+        raise OperationalError("UPDATE", {}, given_up("because of another"))
+
+    monkeypatch.setattr(control.repository, "get", fail)
+    answer = client.post("/v1/jobs/job_00000000000000000000000000/cancel")
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert "try again" in answer.json()["detail"]
+    assert int(answer.headers["retry-after"]) > 0
 
 
 def test_what_else_the_database_refuses_is_a_bug(client, monkeypatch):
