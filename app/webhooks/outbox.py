@@ -11,6 +11,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app.kit.clock import now
+from app.kit.db import KEPT
 from app.kit.ids import new_id
 from app.models import Job, WebhookDelivery, WebhookEndpoint
 
@@ -77,7 +78,7 @@ def announce(session: Session, job_id: str, status: str) -> None:
         "condensed_id": job.condensed_id,
     }
     payload = {"type": kind, "timestamp": moment.isoformat(), "data": data}
-    for endpoint in session.scalars(wanting):
+    for endpoint in session.scalars(wanting.with_for_update(**KEPT)):
         if not endpoint.events or kind in endpoint.events:
             _put(session, endpoint, job_id, payload)
 

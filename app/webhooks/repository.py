@@ -10,9 +10,12 @@ from app.models import WebhookDelivery, WebhookEndpoint
 from dcpi_core.spec.errors import NotFound
 
 
-def get(session: Session, endpoint_id: str) -> WebhookEndpoint:
-    """The endpoint with this id; raises NotFound."""
-    row = session.get(WebhookEndpoint, endpoint_id)
+def get(session: Session, endpoint_id: str, *, lock: bool = False) -> WebhookEndpoint:
+    """The endpoint with this id, its row locked if wanted; raises NotFound.
+
+    Who locks messages to it as well locks the endpoint first.
+    """
+    row = session.get(WebhookEndpoint, endpoint_id, with_for_update=lock)
     if row is None:
         raise NotFound(f"no webhook endpoint {endpoint_id!r}")
     return row
@@ -38,7 +41,7 @@ def delivery(session: Session, endpoint_id: str, delivery_id: str) -> WebhookDel
 
 
 def delete_endpoint(session: Session, row: WebhookEndpoint) -> None:
-    """Delete an endpoint with all that was or is on its way to it."""
+    """Delete an endpoint, which is locked, with all that was or is on its way to it."""
     session.execute(delete(WebhookDelivery).where(WebhookDelivery.endpoint_id == row.id))
     session.delete(row)
 

@@ -64,7 +64,7 @@ def rotate(session: Session, endpoint_id: str) -> WebhookEndpoint:
 
 def delete(session: Session, endpoint_id: str) -> None:
     """Delete an endpoint and all messages to it; raises NotFound."""
-    repository.delete_endpoint(session, get(session, endpoint_id))
+    repository.delete_endpoint(session, repository.get(session, endpoint_id, lock=True))
 
 
 def deliveries(session: Session, endpoint_id: str, page: PageQuery) -> dict[str, Any]:

@@ -19,11 +19,12 @@ from app.kit.db import unit_of_work
 from app.kit.tenancy import bound
 from app.main import create_app
 from app.migrate import upgrade
-from app.models import DEFAULT_TENANT, Condensed, Dataset, Job, Verification
+from app.models import DEFAULT_TENANT, Condensed, Dataset, Job, Verification, WebhookDelivery
 from app.removal import repository, service
 from app.settings import Settings
 from app.verifications import service as verifications
 from app.verifications.schemas import VerificationCreate
+from app.webhooks import service as webhooks
 from dcpi_core.spec.job import JobSubmission
 from tests.app.conftest import FOUR_WORDS, result, serving
 from tests.app.conftest import upload as new_upload
@@ -187,6 +188,38 @@ def test_a_job_whose_upload_is_just_being_deleted_is_not_retried(client, pg, upl
     )
     assert refused.status_code == 409
     assert "was deleted" in refused.json()["detail"]
+
+
+@pytest.fixture
+def hook(client) -> str:
+    """URL of a webhook endpoint."""
+    asked = client.post("/v1/webhook-endpoints", json={"url": "https://hooks.example/"})
+    return f"/v1/webhook-endpoints/{asked.json()['id']}"
+
+
+def told(pg) -> list[str]:
+    with pg.sessions() as session:
+        return list(session.scalars(select(WebhookDelivery.type)))
+
+
+def test_an_endpoint_that_is_just_being_told_something_is_deleted_with_it(client, pg, hook):
+    job_id = client.post("/v1/jobs", json=FOUR_WORDS).json()["id"]
+    cancel = lambda session: control.cancel(session, job_id)  # noqa: E731
+    assert during(pg, cancel, lambda: client.delete(hook)).status_code == 204
+    assert told(pg) == []
+    assert client.get(f"/v1/jobs/{job_id}").json()["status"] == "cancelled"
+
+
+def test_an_endpoint_that_is_just_being_deleted_is_told_nothing(client, pg, hook):
+    job_id = client.post("/v1/jobs", json=FOUR_WORDS).json()["id"]
+
+    def delete(session: Session) -> None:
+        webhooks.delete(session, hook.rpartition("/")[2])
+        session.flush()
+
+    cancelled = during(pg, delete, lambda: client.post(f"/v1/jobs/{job_id}/cancel"))
+    assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
+    assert told(pg) == []
 
 
 def test_a_verification_that_is_just_being_asked_for_goes_with_its_set(client, pg, made):
