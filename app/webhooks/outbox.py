@@ -137,6 +137,8 @@ def _secrets(endpoint: WebhookEndpoint) -> tuple[str, ...]:
 
 def settle(session: Session, delivery_id: str, status: int | None, error: str | None) -> None:
     """Note how a try ended: an HTTP status, or None and what went wrong."""
+    if status == GONE:
+        _disable(session, delivery_id)
     delivery = session.get(WebhookDelivery, delivery_id, with_for_update=True)
     if delivery is None:  # its endpoint was deleted meanwhile
         return
@@ -144,18 +146,20 @@ def settle(session: Session, delivery_id: str, status: int | None, error: str | 
     delivery.last_status, delivery.last_error = status, error
     if status is not None and 200 <= status < 300:
         delivery.delivered_at, delivery.next_at = now(), None
-    elif status == GONE:
-        _disable(session, delivery.endpoint_id)
-    elif delivery.tries > len(PAUSES):
+    elif status == GONE or delivery.tries > len(PAUSES):
         delivery.next_at = None
     else:
         pause = PAUSES[delivery.tries - 1] * random.uniform(1, 1 + JITTER)  # noqa: S311 - no secret
         delivery.next_at = now() + timedelta(seconds=pause)
 
 
-def _disable(session: Session, endpoint_id: str) -> None:
-    session.execute(
-        update(WebhookEndpoint).where(WebhookEndpoint.id == endpoint_id).values(enabled=False)
-    )
+def _disable(session: Session, delivery_id: str) -> None:
+    """Send nothing more to the endpoint of this message, which is not locked yet.
+
+    The endpoint is locked before messages to it: two of them may be answered at once.
+    """
+    own = select(WebhookDelivery.endpoint_id).where(WebhookDelivery.id == delivery_id)
+    whose = update(WebhookEndpoint).where(WebhookEndpoint.id == own.scalar_subquery())
+    endpoint_id = session.scalar(whose.values(enabled=False).returning(WebhookEndpoint.id))
     waiting = update(WebhookDelivery).where(WebhookDelivery.endpoint_id == endpoint_id)
     session.execute(waiting.values(next_at=None))

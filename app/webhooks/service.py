@@ -75,7 +75,7 @@ def deliveries(session: Session, endpoint_id: str, page: PageQuery) -> dict[str,
 
 def redeliver(session: Session, endpoint_id: str, delivery_id: str) -> WebhookDelivery:
     """Send a message again, whatever became of it; its tries count anew. Raises NotFound."""
-    endpoint = get(session, endpoint_id)
+    endpoint = repository.get(session, endpoint_id, lock=True)
     row = repository.delivery(session, endpoint_id, delivery_id)
     endpoint.enabled = True
     row.tries, row.next_at, row.delivered_at = 0, now(), None

@@ -24,6 +24,7 @@ from app.removal import repository, service
 from app.settings import Settings
 from app.verifications import service as verifications
 from app.verifications.schemas import VerificationCreate
+from app.webhooks import outbox
 from app.webhooks import service as webhooks
 from dcpi_core.spec.job import JobSubmission
 from tests.app.conftest import FOUR_WORDS, result, serving
@@ -220,6 +221,47 @@ def test_an_endpoint_that_is_just_being_deleted_is_told_nothing(client, pg, hook
     cancelled = during(pg, delete, lambda: client.post(f"/v1/jobs/{job_id}/cancel"))
     assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
     assert told(pg) == []
+
+
+def test_of_two_messages_that_an_endpoint_refuses_for_good_both_are_noted(
+    client, pg, hook, monkeypatch
+):
+    for seed in range(2):
+        job_id = client.post("/v1/jobs", json=FOUR_WORDS | {"seed": seed}).json()["id"]
+        client.post(f"/v1/jobs/{job_id}/cancel")
+    first, second = (told["id"] for told in client.get(f"{hook}/deliveries").json()["data"])
+
+    def settle(delivery_id: str) -> None:
+        with unit_of_work(pg.sessions) as session:
+            outbox.settle(session, delivery_id, outbox.GONE, None)
+
+    with midway(pg, monkeypatch, (outbox, "_disable"), lambda: settle(second)) as other:
+        settle(first)
+    other[0].result()
+    found = client.get(f"{hook}/deliveries").json()["data"]
+    assert [(told["tries"], told["last_status"], told["status"]) for told in found] == [
+        (1, 410, "failed"),
+        (1, 410, "failed"),
+    ]
+    assert client.get(hook).json()["enabled"] is False
+
+
+def test_an_endpoint_may_refuse_while_a_message_to_it_is_asked_for_again(
+    client, pg, hook, monkeypatch
+):
+    job_id = client.post("/v1/jobs", json=FOUR_WORDS).json()["id"]
+    client.post(f"/v1/jobs/{job_id}/cancel")
+    (message,) = client.get(f"{hook}/deliveries").json()["data"]
+
+    def refuse() -> None:
+        with unit_of_work(pg.sessions) as session:
+            outbox.settle(session, message["id"], outbox.GONE, None)
+
+    refuse()
+    again = f"{hook}/deliveries/{message['id']}/redeliver"
+    with midway(pg, monkeypatch, (webhooks, "now"), refuse) as other:
+        assert client.post(again).status_code == 202
+    other[0].result()
 
 
 def test_a_verification_that_is_just_being_asked_for_goes_with_its_set(client, pg, made):
