@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.jobs.states import TERMINAL
@@ -37,13 +37,21 @@ def other_user_of(session: Session, condensed_id: str, job_id: str) -> Job | Non
 
 def forget_result(session: Session, condensed_id: str) -> None:
     """Jobs no longer point at this result."""
-    users = update(Job).where(Job.condensed_id == condensed_id)
-    session.execute(users.values(condensed_id=None, headline=None))
+    users = Job.condensed_id == condensed_id
+    _lock_in_order(session, users)
+    session.execute(update(Job).where(users).values(condensed_id=None, headline=None))
 
 
 def forget_dataset(session: Session, dataset_id: str) -> None:
     """Jobs no longer point at this upload."""
-    session.execute(update(Job).where(Job.dataset_id == dataset_id).values(dataset_id=None))
+    on_it = Job.dataset_id == dataset_id
+    _lock_in_order(session, on_it)
+    session.execute(update(Job).where(on_it).values(dataset_id=None))
+
+
+def _lock_in_order(session: Session, jobs: ColumnElement[bool]) -> None:
+    """Lock these jobs, the lowest id first: of two who delete neither then waits for the other."""
+    session.execute(select(Job.id).where(jobs).order_by(Job.id).with_for_update())
 
 
 def active_jobs_on(session: Session, dataset_id: str) -> int:
@@ -69,9 +77,9 @@ def delete_history(session: Session, job_id: str) -> None:
 
 
 def ended_before(session: Session, moment: datetime, limit: int) -> list[str]:
-    """Jobs that ended before this moment, the oldest first."""
+    """The oldest of the jobs that ended before this moment, in the order of their ids."""
     old = select(Job.id).where(Job.status.in_(TERMINAL), Job.finished_at < moment)
-    return list(session.scalars(old.order_by(Job.finished_at).limit(limit)))
+    return sorted(session.scalars(old.order_by(Job.finished_at).limit(limit)))
 
 
 def verifications_of(session: Session, condensed_id: str) -> list[Verification]:

@@ -3,18 +3,20 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 
 import pytest
 from fastapi.testclient import TestClient
 from httpx import Response
 from psycopg.errors import DeadlockDetected, SerializationFailure
-from sqlalchemy import event, select, text
+from sqlalchemy import event, select, text, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
 from app.jobs import control, leases, usage
 from app.jobs.submission import submit
 from app.kit.app_state import AppState
+from app.kit.clock import now
 from app.kit.db import unit_of_work
 from app.kit.tenancy import bound
 from app.main import create_app
@@ -189,6 +191,24 @@ def test_a_job_whose_upload_is_just_being_deleted_is_not_retried(client, pg, upl
     )
     assert refused.status_code == 409
     assert "was deleted" in refused.json()["detail"]
+
+
+def test_an_upload_is_deleted_while_old_jobs_on_it_are(client, pg, upload, monkeypatch):
+    job_ids = []
+    for seed in range(2):
+        job_ids.append(client.post("/v1/jobs", json=ON_UPLOAD | {"seed": seed}).json()["id"])
+        client.post(f"/v1/jobs/{job_ids[-1]}/cancel")
+    for days, job_id in zip((40, 41), job_ids, strict=True):  # the last is the oldest
+        values = {"finished_at": now() - timedelta(days=days)}
+        with unit_of_work(pg.sessions) as session:
+            session.execute(update(Job).where(Job.id == job_id).values(values))
+    delete = lambda: client.delete(f"/v1/datasets/{upload}")  # noqa: E731
+    with (
+        midway(pg, monkeypatch, (repository, "delete_history"), delete) as deleted,
+        unit_of_work(pg.sessions) as session,
+    ):
+        assert sorted(service.delete_old(session, 30)) == job_ids
+    assert deleted[0].result().status_code == 204
 
 
 @pytest.fixture
