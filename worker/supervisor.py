@@ -19,7 +19,7 @@ from app.jobs import picking, repository
 from app.jobs.leases import Lease, Wanted
 from app.jobs.states import Status
 from app.kit import logs, outbox
-from app.kit.db import unit_of_work
+from app.kit.db import reading, unit_of_work
 from app.kit.storage import StorageError
 from app.settings import Settings
 from dcpi_core.spec.errors import CheckpointError, DatasetUnavailable, NotFound, OutdatedCheckpoint
@@ -79,17 +79,16 @@ class Supervisor:
         """
         if self._stop.is_set():
             return self._pass_on(job_id)
-        settings = self._tools.settings
-        with unit_of_work(self._tools.sessions) as session:
+        sessions, seconds = self._tools.sessions, self._tools.settings.lease_seconds
+        with reading(sessions) as session:
             queue = self._queue_of(session, job_id)
-            worker = socket.gethostname()
-            lease = picking.claim_next(session, queue, worker, settings.lease_seconds)
+        lease = picking.claim_next(sessions, queue, socket.gethostname(), seconds)
         if lease is None:
             logger.info("rung for job %s, but nothing waits on queue %s", job_id, queue)
             return None
         with (
             logs.bound(job_id=lease.job_id, attempt=lease.attempt),
-            Pulse(self._tools.sessions, lease, settings.heartbeat_seconds) as pulse,
+            Pulse(sessions, lease, self._tools.settings.heartbeat_seconds) as pulse,
             ExitStack() as stack,
         ):
             logger.info("job %s: attempt %d begins", lease.job_id, lease.attempt)

@@ -15,6 +15,7 @@ from app.jobs import leases
 from app.jobs.leases import Lease
 from app.jobs.states import LEASED, Status
 from app.kit.clock import now
+from app.kit.db import SessionFactory, reading, unit_of_work
 from app.models import Job
 
 MOST_AHEAD = 1000
@@ -35,13 +36,20 @@ AHEAD = select(func.count()).select_from(
 """How many jobs come before one; its parameters are those of ``place``."""
 
 
-def claim_next(session: Session, queue: str, worker: str, seconds: float) -> Lease | None:
-    """Take the job whose turn it is on this queue; None if no job waits there."""
-    for tenant_id in session.scalars(_tenants_in_turn(queue)).all():
-        head = session.scalar(_head(queue, tenant_id))
-        if head is None:  # another worker was faster
-            continue
-        lease = leases.claim(session, head, worker, seconds)
+def claim_next(sessions: SessionFactory, queue: str, worker: str, seconds: float) -> Lease | None:
+    """Take the job whose turn it is on this queue; None if no job waits there.
+
+    Each tenant has a transaction of its own: one that runs as many jobs as it may is not kept
+    locked while the next is waited for, which another worker may look at in another order.
+    """
+    with reading(sessions) as session:
+        tenants = session.scalars(_tenants_in_turn(queue)).all()
+    for tenant_id in tenants:
+        with unit_of_work(sessions) as session:
+            head = session.scalar(_head(queue, tenant_id))
+            if head is None:  # another worker was faster
+                continue
+            lease = leases.claim(session, head, worker, seconds)
         if lease is not None:
             return lease
     return None

@@ -4,11 +4,11 @@ import random
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from app.jobs import leases, picking, submission
 from app.kit.clock import now
-from app.kit.db import build_sessions, unit_of_work
+from app.kit.db import build_sessions, reading, unit_of_work
 from app.models import Job, Tenant
 from tests.app.conftest import FOUR_WORDS, queued
 
@@ -31,8 +31,7 @@ def submit(sessions, *jobs):
 
 
 def take(sessions, queue="gpu"):
-    with unit_of_work(sessions) as session:
-        return picking.claim_next(session, queue, "worker", 60.0)
+    return picking.claim_next(sessions, queue, "worker", 60.0)
 
 
 def end(sessions, lease):
@@ -80,10 +79,27 @@ def test_other_queues_and_held_back_jobs_are_left_alone(sessions):
 
 def test_a_job_that_broke_is_held_back_for_its_pause(sessions):
     submit(sessions, ("a1", "", 0))
+    lease = take(sessions)
     with unit_of_work(sessions) as session:
-        lease = picking.claim_next(session, "gpu", "worker", 60.0)
         leases.release(session, lease, max_attempts=3, reason="broke", pause_seconds=60)
     assert take(sessions) is None
+
+
+def test_a_tenant_at_its_limit_is_let_go_before_the_next_is_locked(sessions, monkeypatch):
+    submit(sessions, ("a1", "ann", 0), ("b1", "bob", 0))
+    with unit_of_work(sessions) as session:
+        session.execute(update(Tenant).values(max_running_jobs=0))
+    usual, asked = leases.is_held, []
+
+    def is_held(session, job_id):
+        asked.append(job_id)
+        with reading(sessions) as other:  # SQLite does not lock rows
+            other.scalars(select(Tenant).with_for_update(nowait=True)).all()
+        return usual(session, job_id)
+
+    monkeypatch.setattr(leases, "is_held", is_held)
+    assert take(sessions) is None
+    assert asked == ["a1", "b1"]
 
 
 def test_a_long_queue_is_counted_once_a_second(client, monkeypatch):
