@@ -17,8 +17,8 @@ from app.condensed import endpoints as condensed
 from app.datasets import endpoints as datasets
 from app.health import Readiness, ask_database
 from app.jobs import endpoints as jobs
-from app.jobs.reminders import ring_again
 from app.jobs.tail import Tail
+from app.jobs.upkeep import Upkeep
 from app.kit import logs, problems
 from app.kit.app_state import AppState
 from app.kit.broker import Bell
@@ -64,7 +64,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     engine = build_engine(settings.resolved_database_url)
     sessions, bell = build_sessions(engine), Bell(settings.broker_url)
-    relay = Relay(sessions, bell, partial(ring_again, sessions, settings.republish_seconds))
+    relay = Relay(sessions, bell, Upkeep(sessions, settings).duties())
     storage = open_storage(settings)
     streams = StreamSlots(settings.max_streams, settings.streams_per_key)
     state = AppState(settings, engine, sessions, storage, bell, relay, streams)

@@ -6,18 +6,19 @@ Everything here may be done by several processes at once, and done twice, withou
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import cache
 
 from sqlalchemy import or_, select
 
 from app.datasets import uploads
-from app.jobs import checkpoints, leases, leftovers, reminders
+from app.jobs import checkpoints, leftovers
 from app.jobs.states import TERMINAL, Status
+from app.jobs.upkeep import Upkeep
 from app.kit import erasure, idempotency, outbox
 from app.kit.clock import now
 from app.kit.db import reading, unit_of_work
+from app.kit.duties import do_each
 from app.models import Dataset, Job
 from app.removal import service as removal
 from app.settings import Settings
@@ -38,6 +39,7 @@ class Housekeeper:
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
+        self.upkeep = Upkeep(tools.sessions, tools.settings)
         self._places = Places(tools.settings.home)
         self._swept_at = -SWEEP_SECONDS
         self._more_old = False
@@ -49,30 +51,14 @@ class Housekeeper:
 
     def round(self) -> None:
         """One round; the sweeping only once in a while."""
-        duties = [self.reap, self.expire, self.remind, self.relay, self.erase]
+        duties = [*self.upkeep.duties(), self.relay, self.erase]
         if self._more_old:
             duties += [self.sweep_old]
         if time.monotonic() - self._swept_at >= SWEEP_SECONDS:
             self._swept_at = time.monotonic()
             duties += [self.sweep_places, self.sweep_checkpoints, self.sweep_keys]
             duties += [self.sweep_cache, self.sweep_old, self.sweep_messages]
-        _do(duties)
-
-    def reap(self) -> None:
-        """Give up the leases of workers that fell silent."""
-        settings = self._tools.settings
-        with unit_of_work(self._tools.sessions) as session:
-            for job_id in leases.reap(session, settings.max_attempts):
-                logger.warning("job %s: its worker fell silent", job_id)
-
-    def expire(self) -> None:
-        """End jobs that waited until their deadline."""
-        with unit_of_work(self._tools.sessions) as session:
-            leases.expire(session)
-
-    def remind(self) -> None:
-        """Ring again where the broker seems to have forgotten."""
-        reminders.ring_again(self._tools.sessions, self._tools.settings.republish_seconds)
+        do_each(duties)
 
     def relay(self) -> None:
         """Send what waits in the outbox."""
@@ -149,11 +135,3 @@ def start() -> threading.Thread:
     )
     thread.start()
     return thread
-
-
-def _do(duties: Sequence[Callable[[], None]]) -> None:
-    for duty in duties:
-        try:
-            duty()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the next round may succeed
-            logger.warning("%s will be tried again: %s", duty.__name__, error)

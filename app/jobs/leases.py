@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import case, select, update
+from sqlalchemy import Select, case, select, update
 from sqlalchemy.orm import Session
 
 from app.jobs import attempts
@@ -162,10 +162,15 @@ def stop(session: Session, lease: Lease, status: Status) -> Status | None:
     return _let_go(session, job, left)
 
 
+def overdue() -> Select[Job]:
+    """Jobs whose deadline passed while nobody worked on them."""
+    return select(Job).where(Job.status.in_(WAITING), Job.deadline_at < now())
+
+
 def expire(session: Session) -> list[str]:
-    """End jobs whose deadline passed while nobody worked on them; returns which."""
-    overdue = select(Job).where(Job.status.in_(WAITING), Job.deadline_at < now()).limit(BATCH)
-    jobs = session.scalars(overdue.with_for_update(skip_locked=True)).all()
+    """End jobs that are overdue, ``BATCH`` at most; returns which."""
+    some = overdue().limit(BATCH).with_for_update(skip_locked=True)
+    jobs = session.scalars(some).all()
     for job in jobs:
         _let_go(session, job, Status.EXPIRED)
     return [job.id for job in jobs]
@@ -206,11 +211,15 @@ def hand_over(
     return _give_up(session, job, job.attempt + 1, why, pause_seconds)
 
 
+def silent() -> Select[Job]:
+    """Jobs whose leases have run out."""
+    return select(Job).where(Job.status.in_(LEASED), Job.lease_expires_at < now())
+
+
 def reap(session: Session, max_attempts: int) -> list[str]:
     """Give up every lease that has run out; returns the jobs concerned."""
-    expired = select(Job).where(Job.status.in_(LEASED), Job.lease_expires_at < now())
     # Of two reapers neither waits for a tenant whose device time the other has written down.
-    in_turn = expired.order_by(Job.tenant_id, Job.id).with_for_update(skip_locked=True)
+    in_turn = silent().order_by(Job.tenant_id, Job.id).with_for_update(skip_locked=True)
     jobs = session.scalars(in_turn).all()
     for job in jobs:
         _give_up(session, job, max_attempts, Why("worker_lost", "worker was lost"))

@@ -7,7 +7,7 @@ from sqlalchemy import Select, and_, exists, or_, select
 from app.jobs.states import Status
 from app.kit import outbox
 from app.kit.clock import now
-from app.kit.db import SessionFactory, reading, unit_of_work
+from app.kit.db import SessionFactory, finds, unit_of_work
 from app.models import Job, OutboxMessage
 
 LONGEST_SILENCE = 16
@@ -22,9 +22,8 @@ def ring_again(sessions: SessionFactory, after_seconds: float) -> int:
     """
     moment = now()
     overdue = _overdue(moment, timedelta(seconds=after_seconds))
-    with reading(sessions) as session:  # asked first: looking does not lock an SQLite database
-        if session.scalars(overdue.limit(1)).first() is None:
-            return 0
+    if not finds(sessions, overdue):
+        return 0
     with unit_of_work(sessions) as session:
         jobs = session.scalars(overdue.with_for_update(skip_locked=True)).all()
         for job in jobs:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic_core import to_json
-from sqlalchemy import Connection, Dialect, Engine, create_engine, event
+from sqlalchemy import Connection, Dialect, Engine, Select, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.orm import Session, sessionmaker
@@ -91,6 +91,12 @@ def reading(sessions: SessionFactory) -> Iterator[Session]:
     with sessions() as session:
         session.connection(execution_options={READ_ONLY: True})
         yield session
+
+
+def finds(sessions: SessionFactory, statement: Select[Any]) -> bool:
+    """Whether there is a row; asked before a change: looking does not lock an SQLite database."""
+    with reading(sessions) as session:
+        return session.scalars(statement.limit(1)).first() is not None
 
 
 @contextmanager

@@ -6,14 +6,13 @@ A crash between commit and sending loses nothing. What a broker forgets is told 
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any
 
-from sqlalchemy import Executable, Select, delete, or_, select, update
+from sqlalchemy import Executable, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.kit.broker import Call
 from app.kit.clock import now
-from app.kit.db import SessionFactory, reading, unit_of_work
+from app.kit.db import SessionFactory, finds, unit_of_work
 from app.kit.rows import insert
 from app.models import OutboxMessage
 
@@ -58,7 +57,7 @@ def _take(sessions: SessionFactory) -> list[OutboxMessage]:
     moment = now()
     free = or_(OutboxMessage.taken_until.is_(None), OutboxMessage.taken_until < moment)
     waiting = select(OutboxMessage.id).where(free).order_by(OutboxMessage.id).limit(BATCH)
-    if not _any(sessions, waiting):
+    if not finds(sessions, waiting):
         return []
     until = moment + timedelta(seconds=TAKEN_SECONDS)
     own = OutboxMessage.id.in_(waiting.with_for_update(skip_locked=True).scalar_subquery())
@@ -71,9 +70,3 @@ def _take(sessions: SessionFactory) -> list[OutboxMessage]:
 def _execute(sessions: SessionFactory, statement: Executable) -> None:
     with unit_of_work(sessions) as session:
         session.execute(statement)
-
-
-def _any(sessions: SessionFactory, statement: Select[Any]) -> bool:
-    """Whether there is a row; asked first, since looking does not lock an SQLite database."""
-    with reading(sessions) as session:
-        return session.scalars(statement.limit(1)).first() is not None

@@ -1,15 +1,13 @@
-"""A thread of the API that empties the outbox."""
+"""A thread of the API that empties the outbox, and sees to what else comes round."""
 
-import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 
 from app.kit import outbox
 from app.kit.broker import Bell
 from app.kit.db import SessionFactory
-
-logger = logging.getLogger(__name__)
+from app.kit.duties import Duty, do_each
 
 ROUND_SECONDS = 1.0
 GATHER_SECONDS = 0.25
@@ -24,14 +22,14 @@ class Relay:
     Args:
         sessions: of the database with the outbox.
         bell: where the messages go.
-        remind: puts messages into the outbox that are due again; called once a second.
+        upkeep: other duties, called once a second; what they put into the outbox is sent at once.
     """
 
-    def __init__(self, sessions: SessionFactory, bell: Bell, remind: Callable[[], object]) -> None:
+    def __init__(self, sessions: SessionFactory, bell: Bell, upkeep: Sequence[Duty]) -> None:
         self._sessions = sessions
         self._bell = bell
-        self._remind = remind
-        self._reminded = -ROUND_SECONDS
+        self._upkeep = upkeep
+        self._kept_up = -ROUND_SECONDS
         self._wake = threading.Event()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
@@ -52,17 +50,18 @@ class Relay:
     def _run(self) -> None:
         while not self._over.is_set():
             began = time.monotonic()
-            try:
-                self._round()
-            except Exception as error:  # noqa: BLE001 - whatever it is, the next round may succeed
-                logger.warning("outbox waits: %s", error)
+            do_each([*self._due(), self.relay])
             if self._wake.wait(ROUND_SECONDS):
                 self._over.wait(max(0.0, began + GATHER_SECONDS - time.monotonic()))
             self._wake.clear()
 
-    def _round(self) -> None:
-        if time.monotonic() - self._reminded >= ROUND_SECONDS:
-            self._reminded = time.monotonic()
-            self._remind()
+    def _due(self) -> Sequence[Duty]:
+        if time.monotonic() - self._kept_up < ROUND_SECONDS:
+            return ()
+        self._kept_up = time.monotonic()
+        return self._upkeep
+
+    def relay(self) -> None:
+        """Send all that waits."""
         while outbox.relay(self._sessions, self._bell) == outbox.BATCH:
             continue

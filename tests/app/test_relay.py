@@ -1,16 +1,19 @@
 """Messages on their way to the broker: none lost, none locked in."""
 
 import threading
+from datetime import timedelta
 
 import pytest
 from fastapi.testclient import TestClient
 from kombu import Connection
 from sqlalchemy import select, update
 
-from app.jobs import reminders
+from app.jobs import control, leases, reminders
 from app.kit import outbox
 from app.kit.broker import Bell, Call
+from app.kit.clock import now
 from app.kit.db import build_sessions, reading, unit_of_work
+from app.kit.relay import Relay
 from app.main import create_app
 from app.migrate import upgrade
 from app.models import Job, OutboxMessage
@@ -52,6 +55,42 @@ def test_a_message_arrives_for_each_call_on_the_queue_that_it_names(valkey_url):
     with Connection(valkey_url, transport_options={"global_keyprefix": "dcpi:"}) as connection:
         for queue in ("ring-test-0", "ring-test-1"):
             assert take(connection, queue) == [call.job_id for call in calls if call.queue == queue]
+
+
+def test_without_any_worker_jobs_expire_and_dead_leases_are_given_up(tmp_path):
+    settings = Settings(home=tmp_path, broker_url="redis://127.0.0.1:1/0")
+    upgrade(settings.resolved_database_url)
+    app = create_app(settings)
+    with TestClient(app) as client:
+        seeds = {"late": 1, "lost": 2, "cancelled": 3}
+        jobs = {
+            name: client.post("/v1/jobs", json=FOUR_WORDS | {"seed": seed}).json()["id"]
+            for name, seed in seeds.items()
+        }
+        past = now() - timedelta(seconds=1)
+        with unit_of_work(app.state.dcpi.sessions) as session:
+            for name in ("lost", "cancelled"):
+                leases.claim(session, jobs[name], "worker", 0.0)
+            control.cancel(session, jobs["cancelled"])
+            late = update(Job).where(Job.id == jobs["late"])
+            session.execute(late.values(deadline_at=past, deadline_seconds=1))
+
+        def states() -> list[str]:
+            return [client.get(f"/v1/jobs/{job_id}").json()["status"] for job_id in jobs.values()]
+
+        wait_until(lambda: states() == ["expired", "queued", "cancelled"], "the upkeep", 10)
+
+
+def test_a_duty_that_fails_keeps_nothing_back(state, job_id):
+    rung = []
+
+    def fail():
+        raise RuntimeError("no")
+
+    relay = Relay(state.sessions, rung.extend, [fail])
+    relay.start()
+    wait_until(lambda: rung == [Call(job_id, "gpu")], "the call", 10)
+    relay.stop()
 
 
 def test_a_broker_that_is_down_refuses_no_job(tmp_path):

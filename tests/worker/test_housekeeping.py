@@ -41,18 +41,18 @@ def put(desk, job_id: str) -> None:
 
 def test_a_dead_lease_is_given_up(desk, keeper):
     job_id = claim_and_expire(desk)
-    keeper.reap()
-    keeper.reap()
+    keeper.upkeep.reap()
+    keeper.upkeep.reap()
     assert (desk.job(job_id).status, desk.rung()) == ("queued", [job_id])
 
 
 def test_a_job_that_was_forgotten_is_rung_for(desk, keeper):
     job_id = desk.submit()
-    keeper.remind()
+    keeper.upkeep.remind()
     assert desk.rung() == []
     past = now() - timedelta(seconds=3600)
     desk.change(lambda session: session.execute(update(Job).values(queued_at=past)))
-    keeper.remind()
+    keeper.upkeep.remind()
     assert desk.rung() == [job_id]
 
 
@@ -94,7 +94,7 @@ def test_a_job_that_waits_beyond_its_deadline_expires(desk, keeper):
     past = {"deadline_at": now() - timedelta(seconds=1)}
     missed = update(Job).where(Job.id.in_([late, paused])).values(past)
     desk.change(lambda session: session.execute(missed))
-    keeper.expire()
+    keeper.upkeep.expire()
     assert [desk.job(job_id).status for job_id in (late, paused)] == ["expired", "expired"]
     assert desk.job(early).status == "queued"
     assert desk.job(late).error_code == "deadline_passed"
@@ -155,7 +155,7 @@ def test_one_duty_that_fails_does_not_stop_the_others(desk, keeper, monkeypatch)
         raise RuntimeError("no")
 
     fail.__name__ = "reap"
-    monkeypatch.setattr(keeper, "reap", fail)
+    monkeypatch.setattr(keeper.upkeep, "reap", fail)
     desk.write_bundle()
     put(desk, desk.run("finish"))
     keeper.round()  # relaying fails too: there is no broker
