@@ -64,7 +64,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     engine = build_engine(settings.resolved_database_url)
     sessions, bell = build_sessions(engine), Bell(settings.broker_url)
-    relay = Relay(sessions, bell, Upkeep(sessions, settings).duties())
+    relay = Relay(sessions, bell, Upkeep(sessions, settings, bell).duties())
     storage = open_storage(settings)
     streams = StreamSlots(settings.max_streams, settings.streams_per_key)
     state = AppState(settings, engine, sessions, storage, bell, relay, streams)

@@ -39,7 +39,7 @@ class Housekeeper:
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
-        self.upkeep = Upkeep(tools.sessions, tools.settings)
+        self.upkeep = Upkeep(tools.sessions, tools.settings, tools.bell)
         self._places = Places(tools.settings.home)
         self._swept_at = -SWEEP_SECONDS
         self._more_old = False

@@ -7,6 +7,7 @@ may do so at once.
 import logging
 
 from app.jobs import leases, reminders
+from app.kit.broker import Bell
 from app.kit.db import SessionFactory, finds, unit_of_work
 from app.kit.duties import Duty
 from app.settings import Settings
@@ -17,8 +18,9 @@ logger = logging.getLogger(__name__)
 class Upkeep:
     """Duties of every round."""
 
-    def __init__(self, sessions: SessionFactory, settings: Settings) -> None:
+    def __init__(self, sessions: SessionFactory, settings: Settings, bell: Bell) -> None:
         self._sessions = sessions
+        self._bell = bell
         self._settings = settings
 
     def duties(self) -> list[Duty]:
@@ -42,4 +44,5 @@ class Upkeep:
 
     def remind(self) -> None:
         """Ring again where the broker seems to have forgotten."""
-        reminders.ring_again(self._sessions, self._settings.republish_seconds)
+        after = self._settings.republish_seconds
+        reminders.ring_again(self._sessions, after, self._bell.unheard)

@@ -1,6 +1,6 @@
 """The broker as the API sees it: a bell to ring. Workers' side is in ``worker.celery_app``."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -52,6 +52,18 @@ class Bell:
                 celery.send_task(
                     RUN_JOB, args=[job_id], queue=queue, retry=False, producer=producer
                 )
+
+    def unheard(self, queues: Iterable[str]) -> dict[str, int]:
+        """How many calls on each of these queues no worker has taken yet.
+
+        Raises if the broker cannot be reached.
+        """
+        celery = self._celery
+        with celery.producer_or_acquire() as producer:
+            # Declared as they are before each call: to ask only, kombu looks for a queue of Redis
+            # under its name without our prefix.
+            found = {name: celery.amqp.queues[name](producer.channel) for name in queues}
+            return {name: int(it.queue_declare().message_count) for name, it in found.items()}
 
     def check(self) -> None:
         """Raise if the broker cannot be reached."""

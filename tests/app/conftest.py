@@ -90,6 +90,11 @@ def upload(dataset_id: str, name: str) -> Dataset:
     )
 
 
+def nothing_held(queues) -> dict[str, int]:
+    """What a broker answers that has forgotten every call."""
+    return dict.fromkeys(queues, 0)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database of each kind in turn."""

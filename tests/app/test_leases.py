@@ -11,7 +11,7 @@ from app.kit import outbox
 from app.kit.clock import now
 from app.kit.db import build_sessions, unit_of_work
 from app.models import Job, OutboxMessage
-from tests.app.conftest import queued, result
+from tests.app.conftest import nothing_held, queued, result
 
 
 @pytest.fixture
@@ -161,8 +161,8 @@ def test_a_broker_that_is_down_loses_no_message(sessions, job_id):
 
 def test_jobs_that_the_broker_forgot_are_rung_for_again(sessions, job_id):
     outbox.relay(sessions, lambda *_: None)
-    assert reminders.ring_again(sessions, after_seconds=60) == 0
-    assert reminders.ring_again(sessions, after_seconds=0) == 1
+    assert reminders.ring_again(sessions, 60, nothing_held) == 0
+    assert reminders.ring_again(sessions, 0, nothing_held) == 1
     assert outbox.relay(sessions, lambda *_: None) == 1
 
 

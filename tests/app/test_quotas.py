@@ -17,7 +17,7 @@ from app.kit.db import build_sessions, unit_of_work
 from app.kit.tenancy import bound
 from app.models import DEFAULT_TENANT, Job, OutboxMessage, Tenant
 from dcpi_core.spec.errors import QuotaExceeded
-from tests.app.conftest import FOUR_WORDS, queued, upload
+from tests.app.conftest import FOUR_WORDS, nothing_held, queued, upload
 from tests.app.test_datasets import archive
 from tests.app.test_datasets import upload as send
 
@@ -240,7 +240,7 @@ def test_a_tenant_at_its_limit_waits_and_is_called_again(state, client):
         assert leases.fail(session, lease, "x", "y")
         session.execute(update(Job).values(ring_at=now() - timedelta(seconds=1)))
         session.query(OutboxMessage).delete()
-    assert reminders.ring_again(state.sessions, 60) == 1
+    assert reminders.ring_again(state.sessions, 60, nothing_held) == 1
     assert claim(second) is not None
 
 

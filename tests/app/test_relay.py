@@ -18,7 +18,7 @@ from app.main import create_app
 from app.migrate import upgrade
 from app.models import Job, OutboxMessage
 from app.settings import Settings
-from tests.app.conftest import FOUR_WORDS, LOCAL, queued
+from tests.app.conftest import FOUR_WORDS, LOCAL, nothing_held, queued
 from tests.servers import wait_until
 
 
@@ -93,6 +93,55 @@ def test_a_duty_that_fails_keeps_nothing_back(state, job_id):
     relay.stop()
 
 
+def test_a_broker_says_how_many_calls_nobody_has_heard(valkey_url):
+    bell = Bell(valkey_url)
+    bell([Call(f"job_{number}", "unheard-test") for number in range(3)])
+    assert bell.unheard(["unheard-test", "silent-test"]) == {"unheard-test": 3, "silent-test": 0}
+    with Connection(valkey_url, transport_options={"global_keyprefix": "dcpi:"}) as connection:
+        assert len(take(connection, "unheard-test")) == 3
+    assert bell.unheard(["unheard-test"]) == {"unheard-test": 0}
+
+
+def test_a_broker_gets_no_more_calls_than_jobs_wait(each_engine, valkey_url):
+    sessions, bell = build_sessions(each_engine), Bell(valkey_url)
+    queues = {"many-test": 3, "other-test": 1}
+    with unit_of_work(sessions) as session:
+        for queue, count in queues.items():
+            for number in range(count):
+                job = queued(f"{queue}-{number}")
+                job.queue = queue
+                session.add(job)
+    rung = []
+    for _ in range(3):  # as after an hour each: nobody takes a job meanwhile
+        with unit_of_work(sessions) as session:
+            long_ago = now() - timedelta(hours=1)
+            session.execute(update(Job).values(queued_at=long_ago, ring_at=long_ago))
+        rung.append(reminders.ring_again(sessions, 60, bell.unheard))
+        outbox.relay(sessions, bell)
+    assert (rung, bell.unheard(queues)) == ([4, 0, 0], queues)
+    with Connection(valkey_url, transport_options={"global_keyprefix": "dcpi:"}) as connection:
+        taken = connection.SimpleQueue("many-test", no_ack=True)
+        taken.get(block=False)  # whoever took it died before it claimed a job
+    with unit_of_work(sessions) as session:
+        session.execute(update(Job).values(ring_at=long_ago))
+    assert reminders.ring_again(sessions, 60, bell.unheard) == 1
+    outbox.relay(sessions, bell)
+    assert bell.unheard(queues) == queues
+    with Connection(valkey_url, transport_options={"global_keyprefix": "dcpi:"}) as connection:
+        assert [len(take(connection, queue)) for queue in queues] == [3, 1]
+
+
+def test_a_broker_that_is_down_is_not_reminded(state, job_id):
+    def down(_queues):
+        raise ConnectionError
+
+    outbox.relay(state.sessions, lambda *_: None)
+    with pytest.raises(ConnectionError):
+        reminders.ring_again(state.sessions, 0.001, down)
+    assert waiting(state.sessions) == []
+    assert reminders.ring_again(state.sessions, 0.001, nothing_held) == 1, "its turn is not lost"
+
+
 def test_a_broker_that_is_down_refuses_no_job(tmp_path):
     settings = Settings(home=tmp_path, broker_url="redis://127.0.0.1:1/0")
     upgrade(settings.resolved_database_url)
@@ -154,7 +203,7 @@ def test_many_relays_at_once_send_each_message_once(each_engine):
     together(empty)
     assert sorted(sent) == jobs
     sent.clear()
-    together(lambda: reminders.ring_again(sessions, 0.001))
+    together(lambda: reminders.ring_again(sessions, 0.001, nothing_held))
     together(empty)
     assert len(sent) == len(set(sent)) >= outbox.BATCH
 
@@ -176,10 +225,12 @@ def test_what_may_not_have_been_sent_is_sent_again(client, state):
 
 
 def test_reminders_become_rarer_and_never_pile_up(state, job_id):
-    assert reminders.ring_again(state.sessions, 0.001) == 0  # its message is not yet sent
+    assert (
+        reminders.ring_again(state.sessions, 0.001, nothing_held) == 0
+    )  # its message is not yet sent
     outbox.relay(state.sessions, lambda *_: None)
-    assert reminders.ring_again(state.sessions, 0.001) == 1
-    assert reminders.ring_again(state.sessions, 0.001) == 0
+    assert reminders.ring_again(state.sessions, 0.001, nothing_held) == 1
+    assert reminders.ring_again(state.sessions, 0.001, nothing_held) == 0
     outbox.relay(state.sessions, lambda *_: None)
     with reading(state.sessions) as session:
         job = session.get(Job, job_id)

@@ -3,7 +3,7 @@
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,6 +67,9 @@ class BrokenBell(Bell):
 
     def __call__(self, calls: Sequence[Call]) -> None:
         raise ConnectionError("no broker here")
+
+    def unheard(self, queues: Iterable[str]) -> dict[str, int]:
+        return dict.fromkeys(queues, 0)
 
 
 @pytest.fixture
