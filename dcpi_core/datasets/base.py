@@ -56,10 +56,13 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class ImageDataset:
-    """A source dataset that has been read; ``facts.fingerprint`` is filled in if it is empty.
+    """A source dataset that has been read.
+
+    ``facts.fingerprint`` is that of these images and labels: filled in if it is empty, compared
+    if it is not, since teachers, base sets and measured students are found again by it.
 
     Raises:
-        ValueError: the facts do not describe these images.
+        ValueError: the facts do not describe these images, or are those of other images.
     """
 
     facts: DatasetFacts
@@ -68,9 +71,9 @@ class ImageDataset:
 
     def __post_init__(self) -> None:
         _check_agreement(self.facts, self.train, self.test)
-        if not self.facts.fingerprint:
-            known = fingerprint(self.train, self.test)
-            object.__setattr__(self, "facts", self.facts.model_copy(update={"fingerprint": known}))
+        found = fingerprint(self.train, self.test)
+        _check_fingerprint(self.facts, found)
+        object.__setattr__(self, "facts", self.facts.model_copy(update={"fingerprint": found}))
 
     def normalise(self, images: Tensor) -> Tensor:
         """``normalise`` with this dataset's facts."""
@@ -116,6 +119,16 @@ def _constants(facts: DatasetFacts, device: torch.device) -> tuple[Tensor, Tenso
         for known in (facts.mean, facts.std)
     )
     return mean, std
+
+
+def _check_fingerprint(facts: DatasetFacts, found: str) -> None:
+    if facts.fingerprint not in ("", found):
+        raise ValueError(
+            f"{facts.name}: the facts are those of other images: their fingerprint is "
+            f"{facts.fingerprint[:12]}, that of these images and labels {found[:12]}. "
+            "datasets.from_splits measures the facts of changed images; with an empty fingerprint "
+            "the facts are taken for theirs"
+        )
 
 
 def _check_agreement(facts: DatasetFacts, train: Split, test: Split) -> None:

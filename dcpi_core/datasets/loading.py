@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
-from dcpi_core.datasets.base import ImageDataset, Split, fingerprint
+from dcpi_core.datasets.base import ImageDataset, Split
 from dcpi_core.datasets.canonical import FORMAT, SPLITS
 from dcpi_core.registry import DATASETS
 from dcpi_core.spec.dataset import DatasetFacts
@@ -39,12 +39,13 @@ def load_prepared(path: Path) -> ImageDataset:
     """
     try:
         facts, train, test = _read(path)
-        dataset = ImageDataset(facts, train, test)
+        # Without the recorded fingerprint: a damaged file is told from what is no such file.
+        dataset = ImageDataset(facts.model_copy(update={"fingerprint": ""}), train, test)
     except FileNotFoundError:
         raise _unusable(path, "does not exist") from None
     except (SafetensorError, OSError, KeyError, ValueError, ValidationError) as error:
         raise _unusable(path, f"is not a prepared dataset ({error})") from error
-    if fingerprint(train, test) != facts.fingerprint:
+    if dataset.facts.fingerprint != facts.fingerprint:
         raise _unusable(path, "is damaged: its images do not have the recorded fingerprint")
     return dataset
 

@@ -80,9 +80,15 @@ def test_dataset_fills_in_its_fingerprint(facts):
     )
 
 
-def test_dataset_keeps_a_fingerprint_that_is_there(facts):
-    given_facts = facts.model_copy(update={"fingerprint": "f" * 64})
-    assert ImageDataset(given_facts, split([0, 1, 0]), split([1, 1])).facts == given_facts
+def test_facts_of_a_dataset_do_for_the_same_images_only(facts):
+    train, test = split([0, 1, 0]), split([1, 1], seed=1)
+    known = ImageDataset(facts, train, test).facts
+    assert ImageDataset(known, train, test).facts == known
+    inverted = Split(255 - train.images, train.labels)
+    with pytest.raises(ValueError, match=r"toy: the facts are those of other images.*from_splits"):
+        ImageDataset(known, inverted, test)
+    emptied = known.model_copy(update={"fingerprint": ""})
+    assert ImageDataset(emptied, inverted, test).facts.fingerprint == fingerprint(inverted, test)
 
 
 def test_fingerprint_sees_pixels_labels_and_splits():
