@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from reprlib import repr as shortened
 from statistics import fmean
 from typing import Any
 
@@ -39,6 +40,7 @@ from dcpi_core.privileged.base import AnyPrivilegedType
 from dcpi_core.real_training import TrainingPlan
 from dcpi_core.registry import METHODS, PRIVILEGED_TYPES, Registry
 from dcpi_core.rng import Streams
+from dcpi_core.spec.dataset import DatasetFacts
 from dcpi_core.spec.errors import DatasetUnavailable, TrainingDiverged
 from dcpi_core.spec.job import Component, JobSpec
 from dcpi_core.spec.progress import (
@@ -420,7 +422,8 @@ def read_source(spec: JobSpec, place: Workplace) -> ImageDataset:
     """The dataset of a job.
 
     Raises:
-        DatasetUnavailable: this machine does not have it, or has another one of that name.
+        DatasetUnavailable: this machine does not have it, or the images are not those that the
+            job was resolved for.
     """
     if place.source is not None:
         source = place.source
@@ -428,10 +431,18 @@ def read_source(spec: JobSpec, place: Workplace) -> ImageDataset:
         source = load_prepared(place.dataset_file)
     else:
         source = load_dataset(spec.dataset.name, place.data_root)
-    wanted, found = spec.dataset.fingerprint, source.facts.fingerprint
-    if wanted and wanted != found:
-        raise DatasetUnavailable(
-            f"dataset {spec.dataset.name!r} on this machine has fingerprint {found[:12]}, "
-            f"the job was submitted for {wanted[:12]}; upload the dataset again"
-        )
+    _check_source(spec.dataset, source.facts)
     return source
+
+
+def _check_source(wanted: DatasetFacts, found: DatasetFacts) -> None:
+    differing = wanted.differing(found)
+    if differing:
+        details = "; ".join(
+            f"{field} {shortened(getattr(found, field))}, not {shortened(getattr(wanted, field))}"
+            for field in differing
+        )
+        raise DatasetUnavailable(
+            f"these are not the images of dataset {wanted.name!r} that the job is for: {details}. "
+            "Give those images, or resolve the request anew with the facts of these"
+        )

@@ -15,6 +15,10 @@ class License(Record):
     redistributable: Literal["yes", "no", "unclear"] = "unclear"
 
 
+TELLING = ("classes", "train_per_class", "num_test", "channels", "height", "width", "mean", "std")
+"""Facts that tell datasets apart, beside name and fingerprint; the others are words about them."""
+
+
 class DatasetFacts(Record):
     """Facts that budgets, estimates and manifests are computed from.
 
@@ -55,6 +59,17 @@ class DatasetFacts(Record):
     def image_bytes(self) -> int:
         """Bytes of one image as uint8."""
         return self.channels * self.height * self.width
+
+    def differing(self, found: "DatasetFacts") -> list[str]:
+        """Fields in which ``found``, the facts of images that were read, are not these.
+
+        A fingerprint says which images are meant, so they may have another name. A catalogue has
+        none; then the name must agree.
+        """
+        identity = "fingerprint" if self.fingerprint else "name"
+        return [
+            field for field in (identity, *TELLING) if getattr(self, field) != getattr(found, field)
+        ]
 
 
 def padded_size(channels: int, height: int, width: int) -> tuple[int, int]:

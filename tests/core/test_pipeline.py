@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from dcpi_core import bundle, pipeline
 from dcpi_core.base_sets import BaseSets
 from dcpi_core.checkpoint import below, load_tensors
-from dcpi_core.datasets import load
+from dcpi_core.datasets import Split, from_splits, load
 from dcpi_core.evaluation.reporting import seeds_of
 from dcpi_core.methods.matching.base import GradientMatching
 from dcpi_core.spec.catalog import load_catalog
@@ -489,6 +489,42 @@ def test_a_dataset_that_changed_since_the_job_was_submitted_is_refused(tmp_path)
     other = spec.dataset.model_copy(update={"fingerprint": "0" * 64})
     with pytest.raises(DatasetUnavailable, match="fingerprint"):
         pipeline.run(spec.model_copy(update={"dataset": other}), place(tmp_path), device="cpu")
+
+
+class TestImagesOfAnotherDataset:
+    """What a spec says of its dataset holds of the images, whoever gives them."""
+
+    @pytest.fixture
+    def digits(self):
+        return load("digits")
+
+    def read(self, spec, source, tmp_path):
+        there = pipeline.Workplace(tmp_path, tmp_path, source=source)
+        return pipeline.read_source(spec, there)
+
+    def test_a_spec_of_the_catalogue_is_for_the_published_images(self, digits, tmp_path):
+        inverted = Split(255 - digits.train.images, digits.train.labels)
+        mine = from_splits("mine", inverted, digits.test, classes="jihgfedcba")
+        with pytest.raises(DatasetUnavailable) as refused:
+            self.read(job(), mine, tmp_path)
+        assert "dataset 'digits' that the job is for: name 'mine', not 'digits'; classes ('j'" in (
+            refused.value.detail
+        )
+        assert "mean (0.694817" in refused.value.detail
+        assert self.read(job(), digits, tmp_path) is digits
+
+    def test_the_same_name_is_not_enough(self, digits, tmp_path):
+        namesake = from_splits("digits", digits.train, digits.test, classes="jihgfedcba")
+        with pytest.raises(DatasetUnavailable, match=r"is for: classes \('j'"):
+            self.read(job(), namesake, tmp_path)
+
+    def test_the_same_images_may_have_another_name(self, digits, tmp_path):
+        renamed = digits.facts.model_copy(update={"name": "numerals", "title": "Numerals"})
+        spec = job().model_copy(update={"dataset": renamed})
+        assert self.read(spec, digits, tmp_path) is digits
+        brighter = spec.dataset.model_copy(update={"mean": (0.5,)})
+        with pytest.raises(DatasetUnavailable, match=r"is for: mean \(0.305183,\), not \(0.5,\)\."):
+            self.read(spec.model_copy(update={"dataset": brighter}), digits, tmp_path)
 
 
 def test_no_method_can_reach_the_test_data(finished, tmp_path):

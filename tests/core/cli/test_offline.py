@@ -90,6 +90,13 @@ class TestCondense:
         assert (refused.exit_code, "--archive" in refused.stderr) == (2, True)
         assert dcpi("train", out, *given, "--device", "cpu").exit_code == 0
 
+    def test_a_spec_of_other_images_is_refused(self, made, dcpi, cache, tmp_path):
+        archive = tmp_path / "pets.zip"
+        write_pictures(archive)
+        given = [made[0] / "spec.json", "--archive", archive, "--cache", cache]
+        done = dcpi("condense", *given, "--out", tmp_path / "out")
+        assert (done.exit_code, "name 'pets', not 'digits'" in done.stderr) == (2, True)
+
 
 class TestTrain:
     def test_reaches_the_report(self, made, dcpi, cache):
