@@ -5,6 +5,8 @@ Archives of class folders are another way (``datasets.archive``), for images tha
 
 import operator
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
+from reprlib import repr as shortened
 from typing import Any
 
 import numpy as np
@@ -55,9 +57,12 @@ def from_samples(
         license: terms of the images, which a bundle of originals carries on.
 
     Raises:
-        InvalidInput: an image cannot be understood or has another size, or a label is not one of
-            the classes; says which.
+        InvalidInput: an image cannot be understood or has another size, a label is not one of the
+            classes, a class has no test images, or ``test.classes`` are not those of ``train``;
+            says which.
     """
+    named = getattr(train, "classes", classes)
+    _check_same_classes(named, getattr(test, "classes", named))
     read = {
         split: _read(split, samples, image_size)
         for split, samples in (("train", train), ("test", test))
@@ -71,8 +76,8 @@ def from_samples(
         )
         for pairs in read.values()
     )
-    named = getattr(train, "classes", None) if classes is None else classes
-    return from_splits(name, first, second, classes=named, license=license)
+    classes = named if classes is None else classes
+    return from_splits(name, first, second, classes=classes, license=license)
 
 
 def from_splits(
@@ -93,8 +98,8 @@ def from_splits(
         license: terms of the images, which a bundle of originals carries on.
 
     Raises:
-        InvalidInput: an empty split, a label that is not one of the classes, images of other
-            shapes than the facts allow.
+        InvalidInput: an empty split, a label that is not one of the classes, a class without test
+            images, images of other shapes than the facts allow.
     """
     for split, part in (("train", train), ("test", test)):
         if not len(part):
@@ -119,12 +124,36 @@ def from_splits(
             std=moments.std(),
             license=license,
         )
-        return ImageDataset(facts, train, test)
+        made = ImageDataset(facts, train, test)
     except ValidationError as error:
         found = error.errors()[0]
         raise InvalidInput(f"{found['loc'][0]}: {found['msg']}") from None
     except ValueError as error:
         raise InvalidInput(str(error)) from None
+    _check_every_class("test", test, facts.classes)
+    return made
+
+
+def _check_same_classes(train: Sequence[str] | None, test: Sequence[str] | None) -> None:
+    """Folders number the classes that they have: a label can mean another one in each."""
+    if train is None or test is None:
+        return
+    for label, (ours, theirs) in enumerate(zip_longest(train, test)):
+        if ours != theirs:
+            raise InvalidInput(
+                f"label {label} is {ours!r} by train.classes and {theirs!r} by test.classes; "
+                "a label must mean the same class in both"
+            )
+
+
+def _check_every_class(split: str, part: Split, classes: Sequence[str]) -> None:
+    counts = part.count_per_class(len(classes))
+    empty = [name for name, count in zip(classes, counts, strict=True) if not count]
+    if empty:
+        raise InvalidInput(
+            f"{split} has no images of these classes: {shortened(empty)}; every class needs some "
+            "there, since accuracies are told per class"
+        )
 
 
 def _read(split: str, samples: Iterable[tuple[Any, int]], image_size: int | None) -> Read:

@@ -54,14 +54,18 @@ def test_images_of_every_kind_become_the_same_bytes(kind):
 def test_facts_are_measured():
     mine = License(name="CC0", redistributable="yes")
     facts = datasets.from_samples(
-        "mine", labelled(COLOUR, (0, 0, 2)), labelled(COLOUR[:1]), classes="abc", license=mine
+        "mine",
+        labelled(COLOUR, (0, 0, 2)),
+        labelled(COLOUR[:3], (0, 1, 2)),
+        classes="abc",
+        license=mine,
     ).facts
     assert (facts.name, facts.classes, facts.train_per_class) == (
         "mine",
         ("a", "b", "c"),
         (4, 0, 2),
     )
-    assert (facts.num_test, facts.channels, facts.height, facts.width) == (1, 3, 5, 4)
+    assert (facts.num_test, facts.channels, facts.height, facts.width) == (3, 3, 5, 4)
     np.testing.assert_allclose(facts.mean, (COLOUR / 255).mean((0, 1, 2)), atol=1e-6)
     np.testing.assert_allclose(facts.std, (COLOUR / 255).std((0, 1, 2)), atol=1e-6)
     assert facts.license == mine
@@ -73,6 +77,17 @@ def test_a_set_with_length_and_indices_is_read_to_its_length_and_names_its_class
     made = datasets.from_samples("mine", train, Indexed(labelled(COLOUR[:2])))
     assert (len(made.train), len(made.test)) == (6, 2)
     assert made.facts.classes == ("cat", "dog")
+
+
+def test_labels_mean_the_same_in_both_splits():
+    train = Indexed(labelled(COLOUR, (0, 1, 2)), classes=["cat", "dog", "fox"])
+    test = Indexed(labelled(COLOUR), classes=["cat", "fox"])
+    with pytest.raises(InvalidInput, match=r"label 1 is 'dog' by train.classes and 'fox' by test"):
+        datasets.from_samples("mine", train, test)
+    test = Indexed(train.pairs, classes=("cat", "dog", "fox"))
+    assert datasets.from_samples("mine", train, test).facts.classes == ("cat", "dog", "fox")
+    named = datasets.from_samples("mine", train, test, classes=["Katze", "Hund", "Fuchs"])
+    assert named.facts.classes == ("Katze", "Hund", "Fuchs")
 
 
 def test_pairs_may_come_one_by_one():
@@ -127,6 +142,7 @@ def test_what_is_no_label_is_named(sample):
         ({"classes": ["a", "b"], "train": labelled(COLOUR, (0, 2))}, "labels outside 0 .. 1"),
         ({"test": labelled(COLOUR, (0, 2))}, "test labels outside 0 .. 1"),
         ({"train": labelled(COLOUR, (0,))}, "classes"),
+        ({"train": labelled(COLOUR, (0, 1, 2))}, r"test has no images of these classes: \['2'\]"),
         ({"name": "my own"}, "name"),
         ({"train": []}, "train has no images"),
         ({"test": iter(())}, "test has no images"),
