@@ -50,16 +50,16 @@ def from_samples(
         train: pairs, or anything with a length and indices that gives them, such as a dataset of
             torchvision; all are read once, in order.
         test: likewise.
-        classes: names by label; by default ``train.classes`` if there is such a thing, else the
-            labels themselves.
+        classes: names by label, which counts from 0; by default ``train.classes`` if there is such
+            a thing, else the labels themselves.
         image_size: side of the square that every image is cropped and resized to; None if all are
             of one size already.
         license: terms of the images, which a bundle of originals carries on.
 
     Raises:
         InvalidInput: an image cannot be understood or has another size, a label is not one of the
-            classes, a class has no test images, or ``test.classes`` are not those of ``train``;
-            says which.
+            classes, a class has no images in one of the splits, or ``test.classes`` are not those
+            of ``train``; says which.
     """
     named = getattr(train, "classes", classes)
     _check_same_classes(named, getattr(test, "classes", named))
@@ -94,12 +94,12 @@ def from_splits(
         name: what jobs and bundles call it.
         train: bytes (N, C, H, W) and labels (N,).
         test: likewise.
-        classes: names by label; by default the labels themselves.
+        classes: names by label, which counts from 0; by default the labels themselves.
         license: terms of the images, which a bundle of originals carries on.
 
     Raises:
-        InvalidInput: an empty split, a label that is not one of the classes, a class without test
-            images, images of other shapes than the facts allow.
+        InvalidInput: an empty split, a label that is not one of the classes, a class without images
+            in one of the splits, images of other shapes than the facts allow.
     """
     for split, part in (("train", train), ("test", test)):
         if not len(part):
@@ -130,7 +130,8 @@ def from_splits(
         raise InvalidInput(f"{found['loc'][0]}: {found['msg']}") from None
     except ValueError as error:
         raise InvalidInput(str(error)) from None
-    _check_every_class("test", test, facts.classes)
+    for split, part in (("train", train), ("test", test)):
+        _check_every_class(split, part, facts.classes)
     return made
 
 
@@ -151,8 +152,9 @@ def _check_every_class(split: str, part: Split, classes: Sequence[str]) -> None:
     empty = [name for name, count in zip(classes, counts, strict=True) if not count]
     if empty:
         raise InvalidInput(
-            f"{split} has no images of these classes: {shortened(empty)}; every class needs some "
-            "there, since accuracies are told per class"
+            f"{split} has no images of these classes: {shortened(empty)}. Every class needs images "
+            "of both splits; where some are left out, number the labels of the others from 0 "
+            "without gaps (torchvision's target_transform does) and give their names as classes"
         )
 
 

@@ -54,18 +54,10 @@ def test_images_of_every_kind_become_the_same_bytes(kind):
 def test_facts_are_measured():
     mine = License(name="CC0", redistributable="yes")
     facts = datasets.from_samples(
-        "mine",
-        labelled(COLOUR, (0, 0, 2)),
-        labelled(COLOUR[:3], (0, 1, 2)),
-        classes="abc",
-        license=mine,
+        "mine", labelled(COLOUR, (0, 0, 1)), labelled(COLOUR[:2]), classes="ab", license=mine
     ).facts
-    assert (facts.name, facts.classes, facts.train_per_class) == (
-        "mine",
-        ("a", "b", "c"),
-        (4, 0, 2),
-    )
-    assert (facts.num_test, facts.channels, facts.height, facts.width) == (3, 3, 5, 4)
+    assert (facts.name, facts.classes, facts.train_per_class) == ("mine", ("a", "b"), (4, 2))
+    assert (facts.num_test, facts.channels, facts.height, facts.width) == (2, 3, 5, 4)
     np.testing.assert_allclose(facts.mean, (COLOUR / 255).mean((0, 1, 2)), atol=1e-6)
     np.testing.assert_allclose(facts.std, (COLOUR / 255).std((0, 1, 2)), atol=1e-6)
     assert facts.license == mine
@@ -88,6 +80,17 @@ def test_labels_mean_the_same_in_both_splits():
     assert datasets.from_samples("mine", train, test).facts.classes == ("cat", "dog", "fox")
     named = datasets.from_samples("mine", train, test, classes=["Katze", "Hund", "Fuchs"])
     assert named.facts.classes == ("Katze", "Hund", "Fuchs")
+
+
+def test_labels_count_from_zero():
+    """As the letters of EMNIST, which begin at 1 and have a class that is not there."""
+    names = ["N/A", "a", "b"]
+    letters = Indexed(labelled(COLOUR, (1, 2)), classes=names)
+    with pytest.raises(InvalidInput, match=r"train has no .*: \['N/A'\].*target_transform"):
+        datasets.from_samples("letters", letters, letters)
+    moved = Indexed(labelled(COLOUR, (0, 1)), classes=names)
+    made = datasets.from_samples("letters", moved, moved, classes=names[1:])
+    assert (made.facts.classes, made.facts.train_per_class) == (("a", "b"), (3, 3))
 
 
 def test_pairs_may_come_one_by_one():
@@ -142,6 +145,10 @@ def test_what_is_no_label_is_named(sample):
         ({"classes": ["a", "b"], "train": labelled(COLOUR, (0, 2))}, "labels outside 0 .. 1"),
         ({"test": labelled(COLOUR, (0, 2))}, "test labels outside 0 .. 1"),
         ({"train": labelled(COLOUR, (0,))}, "classes"),
+        (
+            {"train": labelled(COLOUR, (1, 3))},
+            r"train has no images of these classes: \['0', '2'\]",
+        ),
         ({"train": labelled(COLOUR, (0, 1, 2))}, r"test has no images of these classes: \['2'\]"),
         ({"name": "my own"}, "name"),
         ({"train": []}, "train has no images"),
