@@ -60,9 +60,9 @@ CHECKPOINT_SHARE = 0.05
 PROGRESS_SECONDS = 0.25
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Workplace:
-    """Where a job reads and writes.
+    """Where a job reads and writes; paths may be given as strings.
 
     Attributes:
         workspace: the job's own directory; its checkpoint and finished bundle end up here.
@@ -74,9 +74,27 @@ class Workplace:
 
     workspace: Path
     assets: Path
-    data_root: Path | None = None
-    dataset_file: Path | None = None
-    source: ImageDataset | None = None
+    data_root: Path | None
+    dataset_file: Path | None
+    source: ImageDataset | None
+
+    def __init__(
+        self,
+        workspace: str | Path,
+        assets: str | Path,
+        data_root: str | Path | None = None,
+        dataset_file: str | Path | None = None,
+        source: ImageDataset | None = None,
+    ) -> None:
+        paths: dict[str, str | Path | None] = {
+            "workspace": workspace,
+            "assets": assets,
+            "data_root": data_root,
+            "dataset_file": dataset_file,
+        }
+        for name, path in paths.items():
+            object.__setattr__(self, name, None if path is None else Path(path))
+        object.__setattr__(self, "source", source)
 
 
 def run(

@@ -37,8 +37,8 @@ class Assets:
     Safe to share between jobs and processes: files appear whole or not at all.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
 
     def trained_network(
         self,

@@ -13,7 +13,7 @@ from dcpi_core.spec.dataset import DatasetFacts
 from dcpi_core.spec.errors import DatasetUnavailable
 
 
-def load(name: str, root: Path | None = None) -> ImageDataset:
+def load(name: str, root: str | Path | None = None) -> ImageDataset:
     """Read the published dataset ``name``.
 
     Args:
@@ -26,12 +26,12 @@ def load(name: str, root: Path | None = None) -> ImageDataset:
         DatasetUnavailable: its files are absent and cannot be downloaded; the message says which
             files to put where.
     """
-    dataset = DATASETS.get(name).target(root)
+    dataset = DATASETS.get(name).target(None if root is None else Path(root))
     assert isinstance(dataset, ImageDataset)
     return dataset
 
 
-def load_prepared(path: Path) -> ImageDataset:
+def load_prepared(path: str | Path) -> ImageDataset:
     """Read a file written by ``inspect_archive``; its fingerprint is checked.
 
     Raises:
@@ -50,7 +50,7 @@ def load_prepared(path: Path) -> ImageDataset:
     return dataset
 
 
-def _read(path: Path) -> tuple[DatasetFacts, Split, Split]:
+def _read(path: str | Path) -> tuple[DatasetFacts, Split, Split]:
     with safe_open(str(path), framework="pt") as file:
         metadata = file.metadata() or {}
         if metadata.get("format") != FORMAT:
@@ -63,5 +63,5 @@ def _read(path: Path) -> tuple[DatasetFacts, Split, Split]:
     return facts, train, test
 
 
-def _unusable(path: Path, problem: str) -> DatasetUnavailable:
+def _unusable(path: str | Path, problem: str) -> DatasetUnavailable:
     return DatasetUnavailable(f"{path} {problem}; import the archive again to rebuild it")

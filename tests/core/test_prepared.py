@@ -23,7 +23,7 @@ def test_a_network_is_trained_once_and_then_read(tmp_path):
     steps = []
     first = train(tmp_path, ctx, lambda *at: steps.append(at))
     assert steps[-1][:2] == (16, 16)  # 60 images in batches of 16, four epochs
-    again = train(tmp_path, ctx, lambda *at: pytest.fail("trained twice"))
+    again = train(str(tmp_path), ctx, lambda *at: pytest.fail("trained twice"))
     assert all(torch.equal(first.parameters[k], again.parameters[k]) for k in first.parameters)
     assert first.train_accuracy > 0.5
 

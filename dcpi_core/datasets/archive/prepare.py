@@ -29,9 +29,9 @@ PROGRESS_EVERY = 500
 
 
 def inspect_archive(  # noqa: PLR0913  the settings of one command, each with its default
-    path: Path,
+    path: str | Path,
     name: str,
-    out_path: Path,
+    out_path: str | Path,
     *,
     seed: int = 0,
     image_size: int | None = None,
@@ -60,6 +60,7 @@ def inspect_archive(  # noqa: PLR0913  the settings of one command, each with it
         ArchiveError: the archive cannot be used; names the entry and what is allowed.
         InvalidInput: one of the arguments is out of range.
     """
+    path, out_path = Path(path), Path(out_path)
     how = _checked(name, {"seed": seed, "image_size": image_size, "test_fraction": test_fraction})
     with _quiet_decoders():
         contents = survey(path, limits, place)

@@ -182,7 +182,8 @@ def test_a_job_runs_on_a_dataset_in_memory(tmp_path):
         }
     )
     spec = dcpi.resolve(request, mine.facts)
-    place = dcpi.Workplace(workspace=tmp_path / "job", assets=tmp_path / "assets", source=mine)
+    there = {"workspace": f"{tmp_path}/job", "assets": f"{tmp_path}/assets"}
+    place = dcpi.Workplace(**there, source=mine)
     bundle = dcpi.load(dcpi.condense(spec, place))
     chosen = bundle.condensed.images
     originals = mine.normalise(mine.train.images)

@@ -36,7 +36,7 @@ def test_facts_are_printed(make, command, tmp_path):
     status, answer = command(path, "--seed", "3", "--image-size", "16", "--test-fraction", "0.3")
     assert status == 0
     expected = inspect_archive(
-        path, "pets", tmp_path / "other", seed=3, image_size=16, test_fraction=0.3
+        str(path), "pets", str(tmp_path / "other"), seed=3, image_size=16, test_fraction=0.3
     )
     assert answer == {"facts": expected.model_dump(mode="json")}
     assert load_prepared(tmp_path / "out").facts == expected
