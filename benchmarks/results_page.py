@@ -26,6 +26,10 @@ Every number here is measured; this page is generated (`python -m benchmarks.res
 files in [benchmarks/results](../benchmarks/results), which hold the raw runs, the seeds, the
 versions and the machine. Accuracies are percent: mean +- sample standard deviation over n students;
 or over syntheses of so many students each, where it says "3 x 5".
+
+`cifar10-jpeg` is CIFAR-10 re-encoded as JPEG, read from an archive and normalised with its own mean
+and deviation. That deviation is 1.2 to 1.3 times the published one, so a step on normalised images
+is larger in pixels than in the papers ([protocols](protocols.md#data)).
 """
 
 SEARCH = """## Which labels pay
