@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from dcpi_core.cli.screen import PhaseBars, err, out
+from dcpi_core.cli.screen import PhaseBars, err, out, print_error
 from dcpi_core.cli.table import accuracy_table, rows_of
 from dcpi_core.client import Client
 from dcpi_core.client.models import Job
+from dcpi_core.spec.errors import DcpiError
 from dcpi_core.spec.report import Report
+from worker.demo_place import replace, require_replaceable
 
 REQUEST: dict[str, Any] = {
     "cache": "ignore",  # a demonstration that shows an old result shows nothing
@@ -22,29 +24,40 @@ REQUEST: dict[str, Any] = {
         "evaluation": {"repeats": 3},
     },
 }
+MADE = (REQUEST["dataset"], REQUEST["base_method"], REQUEST["pi_type"])
 
 
 def run(address: str, target: Path) -> bool:
-    """Show the job and its result; true if the bundle beats random images."""
-    if target.exists() and any(target.iterdir()) and not (target / "manifest.json").is_file():
-        err().print(f"error: {target} is not empty and holds no bundle", style="red", markup=False)
+    """Show the job and its result; true if the bundle beats random images.
+
+    The bundle takes the place of an earlier demo's in ``target``. What goes wrong is told and does
+    not end the service that runs the demo.
+    """
+    try:
+        require_replaceable(target, MADE)
+        with Client(address) as client:
+            return _show_one(client, address, target)
+    except DcpiError as error:
+        print_error(error)
         return False
-    with Client(address) as client:
-        job = client.jobs.create(REQUEST)
-        facts = job.model_dump()
-        out().print(
-            f"job {job.id}: {facts['num_images']} images "
-            f"({100 * facts['effective_fraction']:.2g} %) of digits, by dc, with feature labels",
-            markup=False,
-        )
-        job = _watch(client, job)
-        if job.result is None:
-            reason = job.error.detail if job.error else "no reason given"
-            err().print(f"error: the job {job.status}: {reason}", style="red", markup=False)
-            return False
-        condensed = job.result.condensed_id
-        client.condensed.download(condensed, target)
-        report = client.condensed.report(condensed)
+
+
+def _show_one(client: Client, address: str, target: Path) -> bool:
+    job = client.jobs.create(REQUEST)
+    facts = job.model_dump()
+    out().print(
+        f"job {job.id}: {facts['num_images']} images "
+        f"({100 * facts['effective_fraction']:.2g} %) of digits, by dc, with feature labels",
+        markup=False,
+    )
+    job = _watch(client, job)
+    if job.result is None:
+        reason = job.error.detail if job.error else "no reason given"
+        err().print(f"error: the job {job.status}: {reason}", style="red", markup=False)
+        return False
+    condensed = job.result.condensed_id
+    replace(target, MADE, lambda fresh: client.condensed.download(condensed, fresh))
+    report = client.condensed.report(condensed)
     _show(report, condensed, target, address)
     return beats_random(report)
 

@@ -50,8 +50,16 @@ def test_the_demo_shows_a_result(embedded, tmp_path, monkeypatch, capsys):
     assert "10 images" in shown
     assert "dc + feature labels" in shown
     assert str(tmp_path / "demo" / "previews" / "grid.png") in shown
-    loaded = bundle.load(tmp_path / "demo")
-    assert better == demo.beats_random(loaded.report)
+    first = bundle.load(tmp_path / "demo")
+    assert better == demo.beats_random(first.report)
+    monkeypatch.setitem(demo.REQUEST, "seed", 1)
+    demo.run(embedded.address, tmp_path / "demo")
+    assert bundle.load(tmp_path / "demo").manifest.files != first.manifest.files
+    assert [path.name for path in tmp_path.glob("*demo*")] == ["demo"]
+    (tmp_path / "demo" / "notes.txt").write_text("precious")
+    assert not demo.run(embedded.address, tmp_path / "demo")
+    assert "'notes.txt'" in capsys.readouterr().err
+    assert bundle.load(tmp_path / "demo").manifest.files != first.manifest.files
 
 
 def test_an_upload_is_condensed(servers, tmp_path):

@@ -14,7 +14,7 @@ from tests.worker.conftest import report
 from tests.worker.waiting import until
 from worker import family as families
 from worker import watchdog
-from worker.demo import beats_random
+from worker.demo import beats_random, run
 from worker.family import Family, Member
 from worker.local import LocalService, NotReady, free_port
 
@@ -128,3 +128,17 @@ def test_the_demo_is_judged_by_its_report():
     )
     assert beats_random(better)
     assert not beats_random(worse)
+
+
+def test_the_demo_replaces_nothing_but_a_bundle(tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("precious")
+    assert not run("http://127.0.0.1:9", tmp_path)
+    assert "is not empty and holds no bundle" in capsys.readouterr().err
+    assert not run("http://127.0.0.1:9", tmp_path / "notes.txt")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["precious"]
+
+
+def test_a_demo_that_fails_does_not_end_the_service(tmp_path, capsys):
+    assert not run("http://127.0.0.1:9", tmp_path / "demo")
+    assert "no answer from http://127.0.0.1:9" in capsys.readouterr().err
+    assert not (tmp_path / "demo").exists()
