@@ -54,6 +54,8 @@ from dcpi_core.spec.progress import (
 )
 
 CHECKPOINT = "checkpoint.safetensors"
+BUNDLE = "bundle"
+"""With the checkpoint, all that a run leaves in its workspace."""
 CHECKPOINT_SECONDS = 5.0
 CHECKPOINT_SHARE = 0.05
 """Of a job's time at most: large checkpoints are written less often."""
@@ -374,7 +376,7 @@ class _Job:
         beside = None
         if report.selection is not None:
             beside = neighbour_images(report.selection, shipped, self.ctx)
-        directory = self.place.workspace / "bundle"
+        directory = self.place.workspace / BUNDLE
         bundle.write(directory, shipped, self.spec, report, neighbours=beside)
         self.reporter(Progress(Phase.PACKAGE, 1, 1, "bundle written"))
         return directory

@@ -9,7 +9,7 @@ import typer
 
 from dcpi_core.cli import asking, screen, sources
 from dcpi_core.cli.interrupts import INTERRUPTED, stop_on_interrupt
-from dcpi_core.cli.outputs import require_own
+from dcpi_core.cli.outputs import require_own, require_workspace
 from dcpi_core.cli.table import accuracy_table, rows_of
 from dcpi_core.pruning import prune_assets
 from dcpi_core.spec.job import JobSpec
@@ -45,6 +45,7 @@ def condense(
         spec, dataset, fraction, images_per_class, method, pi, network, seed, settings
     )
     require_own(out)
+    require_workspace(_workspace(out))
     origin = sources.Origin(archive, image_size, data_root, cache)
     prepared = sources.prepare(origin, dataset, quiet=as_json)
     job = asking.read_spec(asked, prepared.facts if prepared else None)
@@ -65,7 +66,11 @@ class _Place:
 
     @property
     def workspace(self) -> Path:
-        return self.out.with_name(self.out.name + ".work")
+        return _workspace(self.out)
+
+
+def _workspace(out: Path) -> Path:
+    return out.with_name(out.name + ".work")
 
 
 def _run(job: JobSpec, place: _Place, bars: screen.PhaseBars) -> None:

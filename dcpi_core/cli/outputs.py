@@ -23,3 +23,24 @@ def require_own(out: Path) -> None:
             f"{str(out)!r} is the current directory, which cannot be replaced; "
             "with --out name one in it"
         )
+
+
+def require_workspace(directory: Path) -> None:
+    """Raise InvalidInput if ``directory`` holds anything but what an interrupted job leaves.
+
+    It goes with all that is in it once the job is done.
+    """
+    from dcpi_core.pipeline import BUNDLE, CHECKPOINT
+
+    if not directory.exists():
+        return
+    if not directory.is_dir():
+        raise InvalidInput(f"{str(directory)!r}, where the job would work, is no directory")
+    ours = (CHECKPOINT, BUNDLE) if (directory / CHECKPOINT).is_file() else ()
+    for path in directory.iterdir():
+        # A process that is killed while it writes a checkpoint leaves the last kind.
+        if path.name not in ours and not path.match(f".{CHECKPOINT}.*.tmp"):
+            raise InvalidInput(
+                f"{str(directory)!r}, where the job would work, holds {path.name!r}, which no "
+                "earlier run left there; move it, or name another directory with --out"
+            )

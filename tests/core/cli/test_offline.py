@@ -53,6 +53,7 @@ class TestCondense:
         assert signal.getsignal(signal.SIGINT) is before
         assert not out.exists()
         assert (tmp_path / "bundle.work" / "checkpoint.safetensors").exists()
+        (tmp_path / "bundle.work" / ".checkpoint.safetensors.0f.tmp").touch()  # as if killed
         assert dcpi(*command).exit_code == 0
         whole = (made[0] / "data.safetensors").read_bytes()
         assert (out / "data.safetensors").read_bytes() == whole
@@ -63,6 +64,16 @@ class TestCondense:
         assert done.exit_code == 2
         assert "exists already" in done.stderr
         assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+    def test_a_work_directory_of_the_users_is_left_alone(self, dcpi, tmp_path):
+        work = tmp_path / "out.work"
+        work.mkdir()
+        (work / "checkpoint.safetensors").write_text("of some other program")
+        (work / "precious.txt").write_text("precious")
+        done = dcpi("condense", *TINY, "--out", tmp_path / "out")
+        assert done.exit_code == 2
+        assert "holds 'precious.txt'" in done.stderr
+        assert (work / "precious.txt").read_text() == "precious"
 
     def test_what_is_kept_for_later_jobs_has_a_limit(self, dcpi, tmp_path, monkeypatch):
         limits = []
