@@ -1,7 +1,8 @@
 """``dcpi verify``: is a bundle whole, and is its report true?"""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import ValidationError
@@ -12,6 +13,9 @@ from dcpi_core.cli.remote import LOCAL, ApiKey, Server
 from dcpi_core.client import Client
 from dcpi_core.spec.errors import BundleError, InvalidInput
 from dcpi_core.spec.verification import Verification
+
+if TYPE_CHECKING:
+    from dcpi_core.bundle import Check
 
 Retrain = Annotated[
     bool, typer.Option("--retrain", help="train students again and compare with the report")
@@ -34,10 +38,20 @@ RecordFile = Annotated[
     typer.Option(
         "--record",
         dir_okay=False,
-        help="where the record of the training goes; default: BUNDLE.verification.json",
+        help="where the record of the training goes, and is read from later; "
+        "default: BUNDLE.verification.json",
         show_default=False,
     ),
 ]
+
+HERE_ONLY = (
+    "with --remote the service trains again, on its own device, files and test images; leave out "
+    "--retrain, --device, --record, --test, --archive, --image-size and --data-root"
+)
+TRAINING_ONLY = (
+    "without --retrain nothing is trained; add it, or leave out --repeats, --device, --test, "
+    "--archive, --image-size and --data-root"
+)
 
 
 def verify(
@@ -65,12 +79,15 @@ def verify(
     With --remote, BUNDLE is the id of a condensed dataset, and the service trains on the files that
     it has published.
     """
+    own_device = None if device == "auto" else device
+    of_training = (own_device, test, archive, image_size, data_root)
     if at_the_service:
-        own_device = None if device == "auto" else device
-        local = (again or None, own_device, record, test, archive, image_size, data_root)
-        _refuse_local_options(*local)
+        _refuse(HERE_ONLY, again or None, record, *of_training)
         _verify_at_the_service(str(bundle), repeats, Client(server, api_key=api_key), as_json)
         return
+    if not again:
+        _refuse(TRAINING_ONLY, repeats, *of_training)
+        _require_record(record)
     from dcpi_core.bundle import verify as checks_of
     from dcpi_core.evaluation.verification import record_path
 
@@ -84,26 +101,31 @@ def verify(
         record.write_text(trained.model_dump_json(indent=2) + "\n", encoding="utf-8")
     elif passed and record.exists():
         trained = _read(record, bundle)
-    if as_json:
-        told = None if trained is None else trained.model_dump(mode="json")
-        shown = [vars(check) for check in checks]
-        screen.print_json({"passed": passed, "checks": shown, "verification": told})
-    else:
-        for check in checks:
-            verdicts.line(check.passed, f"{check.name}: {check.detail}")
-        if trained is not None:
-            verdicts.show(trained)
+    _show(checks, trained, as_json)
     if not passed or (trained is not None and trained.verdict != "reproduced"):
         raise typer.Exit(1)
 
 
-def _refuse_local_options(*given: object) -> None:
+def _show(checks: Sequence["Check"], trained: Verification | None, as_json: bool) -> None:
+    if as_json:
+        told = None if trained is None else trained.model_dump(mode="json")
+        passed, shown = all(check.passed for check in checks), [vars(check) for check in checks]
+        screen.print_json({"passed": passed, "checks": shown, "verification": told})
+        return
+    for check in checks:
+        verdicts.line(check.passed, f"{check.name}: {check.detail}")
+    if trained is not None:
+        verdicts.show(trained)
+
+
+def _refuse(why: str, *given: object) -> None:
     if any(value is not None for value in given):
-        raise InvalidInput(
-            "with --remote the service trains again, on its own device, files and test images; "
-            "leave out --retrain, --device, --record, --test, --archive, --image-size and "
-            "--data-root"
-        )
+        raise InvalidInput(why)
+
+
+def _require_record(record: Path | None) -> None:
+    if record is not None and not record.exists():
+        raise InvalidInput(f"there is no record at {str(record)!r}; --retrain makes one")
 
 
 def _verify_at_the_service(

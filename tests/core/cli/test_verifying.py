@@ -28,6 +28,19 @@ class TestFiles:
         assert not answer["passed"]
         assert {c["name"] for c in answer["checks"] if not c["passed"]} >= {"report.json"}
 
+    @pytest.mark.parametrize(
+        "options", [["--repeats", "50"], ["--device", "nonsense"], ["--data-root", "/tmp"]]
+    )
+    def test_options_of_a_training_need_one(self, made, dcpi, options):
+        done = dcpi("verify", made[0], *options)
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert "without --retrain nothing is trained" in done.stderr
+
+    def test_a_record_that_is_not_there_is_told(self, made, dcpi, tmp_path):
+        done = dcpi("verify", made[0], "--record", tmp_path / "none.json")
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert "none.json'; --retrain makes one" in done.stderr
+
     def test_nothing_there(self, dcpi, tmp_path):
         assert dcpi("verify", tmp_path / "nowhere").exit_code == 1
 
@@ -86,6 +99,8 @@ class TestRetraining:
         record = tmp_path / "elsewhere.json"
         retrain(bundle, "--record", record)
         text = record.read_text()
+        shown = dcpi("verify", bundle, "--record", record)
+        assert "ok   reproduced" in shown.stdout
         other = Verification.model_validate_json(text).model_copy(
             update={"manifest_sha256": "0" * 64}
         )
