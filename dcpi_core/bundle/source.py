@@ -53,8 +53,13 @@ class ZipSource:
         _check_size(name, info.file_size, limit)
         try:
             return self._archive.read(info)
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
-            raise BundleError(f"{name} cannot be read from the zip: {error}") from None
+        except MemoryError:
+            raise
+        # Damage makes zipfile and its decompressors raise errors of half a dozen kinds. Only they
+        # run in this block.
+        except Exception as error:
+            what = str(error) or type(error).__name__
+            raise BundleError(f"{name} cannot be read from the zip: {what}") from error
 
 
 @contextmanager
@@ -72,8 +77,10 @@ def open_source(path: str | Path) -> Iterator[Source]:
         raise BundleError(f"no bundle at {str(path)!r}")
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError):
-        raise BundleError(f"{str(path)!r} is neither a bundle directory nor a zip") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # as above: a name that is no UTF-8 is a ValueError
+        raise BundleError(f"{str(path)!r} is neither a bundle directory nor a zip") from error
     with archive:
         yield ZipSource(archive)
 

@@ -184,6 +184,38 @@ def test_a_member_that_expands_is_not_expanded(bundle_dir, tmp_path):
     refused(bomb, "README.md has 50000000 bytes")
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damage_to_compressed_bytes_is_told(bundle_dir, tmp_path, method):
+    packed, name = tmp_path / "packed.zip", "bundle/report.json"
+    with zipfile.ZipFile(packed, "w", method) as archive:
+        for path in bundle_dir.rglob("*.*"):
+            archive.write(path, path.relative_to(tmp_path))
+        archive.write(bundle_dir / "SHA256SUMS", "bundle/SHA256SUMS")
+        info = archive.getinfo(name)
+    assert all(check.passed for check in verify(packed))
+    first = info.header_offset + 30 + len(name) + 9  # after what tells how LZMA was done
+    for place in range(first, first + info.compress_size - 9, info.compress_size // 20):
+        data = bytearray(packed.read_bytes())
+        data[place] ^= 0x55
+        damaged = tmp_path / "damaged.zip"
+        damaged.write_bytes(data)
+        refused(damaged, "report.json")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "word"),
+    [(8, 1, "encrypted"), (10, 97, "compression method"), (6, 99, "neither"), (46, 255, "neither")],
+)
+def test_a_directory_of_a_zip_with_odd_entries_is_told(bundle_dir, tmp_path, field, value, word):
+    data = bytearray(write_zip(bundle_dir, tmp_path / "b.zip").read_bytes())
+    entry = data.index(b"PK\1\2")  # of the manifest: it goes first
+    data[entry + field] = value
+    if field == 46:  # its name, which a flag says is UTF-8
+        data[entry + 9] |= 8
+    (tmp_path / "b.zip").write_bytes(data)
+    refused(tmp_path / "b.zip", word)
+
+
 @pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x05\x06" + bytes(18)])
 def test_other_files_are_no_bundle(tmp_path, content):
     path = tmp_path / "file.zip"
