@@ -252,11 +252,14 @@ def enlarged_tiles(data: dict[str, Tensor], factor: int) -> dict[str, Tensor]:
 
 
 def read_pixels(path: Path) -> tuple[Tensor, Tensor]:
-    """uint8 test images and their labels."""
-    if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as archive:
-            return torch.from_numpy(archive["images"]), torch.from_numpy(archive["labels"])
-    tensors = load(path.read_bytes())
+    """uint8 test images and their labels. What begins as a zip is an .npz, whatever its name."""
+    with path.open("rb") as stream:
+        zipped = stream.read(2) == b"PK"
+        stream.seek(0)
+        if zipped:
+            with np.load(stream, allow_pickle=False) as archive:
+                return torch.from_numpy(archive["images"]), torch.from_numpy(archive["labels"])
+        tensors = load(stream.read())
     return tensors["test_images"], tensors["test_labels"]
 
 

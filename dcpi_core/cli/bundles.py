@@ -7,6 +7,7 @@ import typer
 
 from dcpi_core.cli import asking, screen, sources
 from dcpi_core.cli.interrupts import interruptible
+from dcpi_core.cli.outputs import require_place
 from dcpi_core.cli.table import Row, accuracy_table, rows_of
 
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="directory or zip")]
@@ -73,7 +74,9 @@ def export_test(
     dataset: Annotated[
         str | None, typer.Argument(metavar="[NAME]", help="a published dataset")
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="the .npz file to write")] = Path("test.npz"),
+    out: Annotated[
+        Path, typer.Option("--out", dir_okay=False, help="the .npz file to write")
+    ] = Path("test.npz"),
     archive: asking.ArchiveFile = None,
     image_size: asking.ImageSize = None,
     data_root: asking.DataRoot = None,
@@ -82,6 +85,7 @@ def export_test(
     """Write the test split as `test.npz`, for the train.py inside a bundle."""
     import numpy as np
 
+    require_place(out)
     source = sources.read_source(sources.Origin(archive, image_size, data_root, cache), dataset)
     with out.open("wb") as stream:
         np.savez(stream, images=source.test.images.numpy(), labels=source.test.labels.numpy())

@@ -25,6 +25,12 @@ def require_own(out: Path) -> None:
         )
 
 
+def require_place(file: Path) -> None:
+    """Raise InvalidInput if the directory is missing in which ``file`` is to be written."""
+    if not file.parent.is_dir():
+        raise InvalidInput(f"there is no directory {str(file.parent)!r} for {file.name!r}")
+
+
 def require_workspace(directory: Path) -> None:
     """Raise InvalidInput if ``directory`` holds anything but what an interrupted job leaves.
 

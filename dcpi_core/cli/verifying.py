@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from dcpi_core.cli import asking, bundles, remote, screen, sources, verdicts
 from dcpi_core.cli.interrupts import interruptible
+from dcpi_core.cli.outputs import require_place
 from dcpi_core.cli.remote import LOCAL, ApiKey, Server
 from dcpi_core.client import Client
 from dcpi_core.spec.errors import BundleError, InvalidInput
@@ -97,6 +98,7 @@ def verify(
     origin = sources.Origin(archive, image_size, data_root, cache)
     trained = None
     if passed and again:
+        require_place(record)
         trained = _train_again(bundle, origin, test, repeats, device, quiet=as_json)
         record.write_text(trained.model_dump_json(indent=2) + "\n", encoding="utf-8")
     elif passed and record.exists():

@@ -140,6 +140,13 @@ class TestTrain:
         assert done.exit_code == 2
         assert "[355, 1, 8, 8]" in done.stderr
 
+    @pytest.mark.parametrize("content", [b"", b"words", b"PK\3\4 and no more", b"PK\5\6" * 9])
+    def test_files_that_are_no_test_images(self, made, dcpi, tmp_path, content):
+        for name in ("test.npz", "test.safetensors"):
+            (tmp_path / name).write_bytes(content)
+            done = dcpi("train", made[0], "--test", tmp_path / name)
+            assert (done.exit_code, "holds no test images" in done.stderr) == (2, True)
+
 
 class TestTestData:
     def test_the_split_as_npz(self, dcpi, tmp_path):
@@ -149,6 +156,18 @@ class TestTestData:
             assert found["images"].shape == (355, 1, 8, 8)
             assert found["images"].dtype == np.uint8
             assert found["labels"].dtype == np.int64
+
+    def test_any_name_will_do(self, made, dcpi, tmp_path):
+        path = tmp_path / "digits_test"
+        assert dcpi("test-data", "digits", "--out", path).exit_code == 0
+        done = dcpi("train", made[0], "--test", path, "--device", "cpu")
+        assert done.exit_code == 0, done.output
+
+    def test_nothing_is_read_for_a_file_without_a_place(self, dcpi, tmp_path, monkeypatch):
+        monkeypatch.setattr("dcpi_core.cli.sources.read_source", None)
+        done = dcpi("test-data", "digits", "--out", tmp_path / "nodir" / "test.npz")
+        assert (done.exit_code, "nodir' for 'test.npz'" in done.stderr) == (2, True)
+        assert dcpi("test-data", "digits", "--out", tmp_path).exit_code == 2
 
     def test_without_a_name(self, dcpi):
         assert "--archive" in dcpi("test-data").stderr

@@ -114,6 +114,11 @@ class TestRetraining:
         assert done.exit_code == 2
         assert "repeats must be 1 to 1" in done.stderr
 
+    def test_nothing_is_trained_where_the_record_has_no_place(self, bundle, retrain, monkeypatch):
+        monkeypatch.setattr("dcpi_core.cli.verifying._train_again", None)
+        done = retrain(bundle, "--record", bundle.parent / "nodir" / "record.json")
+        assert (done.exit_code, "nodir' for 'record.json'" in done.stderr) == (2, True)
+
     def test_nothing_is_trained_on_damaged_files(self, bundle, retrain):
         (bundle / "report.json").write_text("{}")
         assert retrain(bundle).exit_code == 1
