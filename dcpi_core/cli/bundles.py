@@ -72,7 +72,8 @@ def _seeds(reported: tuple[int, ...], repeats: int | None) -> tuple[int, ...]:
 
 def export_test(
     dataset: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="a published dataset")
+        str | None,
+        typer.Argument(metavar="[NAME]", help="a published dataset, or what to call the archive"),
     ] = None,
     out: Annotated[
         Path, typer.Option("--out", dir_okay=False, help="the .npz file to write")

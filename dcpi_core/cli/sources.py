@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dcpi_core.cli import screen
+from dcpi_core.spec.base import MAX_NAME_LENGTH
 from dcpi_core.spec.catalog import load_catalog
 from dcpi_core.spec.dataset import DatasetFacts
 from dcpi_core.spec.errors import DatasetUnavailable, InvalidInput
@@ -43,8 +44,12 @@ class Prepared:
 
 
 def name_of(archive: Path) -> str:
-    """What a dataset is called whose archive is all that is known: by the file, without endings."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", archive.name.partition(".")[0])
+    """What a dataset is called whose archive is all that is known: by the file, without endings.
+
+    Where nothing in that can stand in a name, "images".
+    """
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", archive.name.partition(".")[0])
+    return plain.lstrip("_-")[:MAX_NAME_LENGTH] or "images"
 
 
 def prepare(origin: Origin, name: str | None = None, *, quiet: bool = False) -> Prepared | None:
@@ -79,7 +84,7 @@ def prepare(origin: Origin, name: str | None = None, *, quiet: bool = False) -> 
 
 
 def read_source(origin: Origin, name: str | None) -> "ImageDataset":
-    """The images of the archive, or of the published dataset called ``name``.
+    """The images of the archive, which ``name`` then names, or of the published dataset so called.
 
     Raises:
         UnknownName: no such dataset.
@@ -87,7 +92,7 @@ def read_source(origin: Origin, name: str | None) -> "ImageDataset":
     """
     from dcpi_core.datasets import load, load_prepared
 
-    prepared = prepare(origin)
+    prepared = prepare(origin, name)
     if prepared is not None:
         return load_prepared(prepared.path)
     if name is None:

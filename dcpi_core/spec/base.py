@@ -6,7 +6,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.:-]*$"
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=NAME_PATTERN)]
+MAX_NAME_LENGTH = 64
+
+Name = Annotated[
+    str, StringConstraints(min_length=1, max_length=MAX_NAME_LENGTH, pattern=NAME_PATTERN)
+]
 """The name of a registered component or a dataset: letters, digits and ``_ . : -``."""
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]

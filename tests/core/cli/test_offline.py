@@ -108,6 +108,21 @@ class TestCondense:
         done = dcpi("condense", *given, "--out", tmp_path / "out")
         assert (done.exit_code, "name 'pets', not 'digits'" in done.stderr) == (2, True)
 
+    def test_own_images_whose_file_names_nothing(self, dcpi, cache, tmp_path):
+        archive, out = tmp_path / "\N{CAT FACE}.zip", tmp_path / "bundle"
+        write_pictures(archive)
+        given = ["--archive", archive, "--cache", cache]
+        called = ["--dataset", "cats", *TINY[2:], "--out", out, "--device", "cpu"]
+        assert dcpi("condense", *given, *called).exit_code == 0
+        before = set((cache / "archives").iterdir())
+        done = dcpi("train", out, *given, "--device", "cpu")
+        assert done.exit_code == 0, done.output
+        for number, name in enumerate((["cats"], [])):
+            done = dcpi("test-data", *name, *given, "--out", tmp_path / "test.npz")
+            assert done.exit_code == 0, done.output
+            # What was prepared for the bundle has its name; without one it is prepared anew.
+            assert len(set((cache / "archives").iterdir()) - before) == number
+
 
 class TestTrain:
     def test_reaches_the_report(self, made, dcpi, cache):
