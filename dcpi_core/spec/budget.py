@@ -1,6 +1,7 @@
 """Budget arithmetic: fractions of the training set, images per class. Integers, no surprises."""
 
 import re
+from decimal import ROUND_CEILING, Context, Decimal
 from fractions import Fraction
 
 from dcpi_core.spec.dataset import DatasetFacts
@@ -42,11 +43,10 @@ def images_per_class_of(fraction: float | str, facts: DatasetFacts) -> int:
     """
     exact = parse_fraction(fraction) * facts.num_train / facts.num_classes
     if exact < 1:
-        smallest = facts.num_classes / facts.num_train
         raise _refuse(
             f"fraction {fraction} of {facts.num_train} training images is "
             f"{float(exact * facts.num_classes):.3g} images, less than one for each of "
-            f"{facts.num_classes} classes; the smallest possible fraction is {smallest:.6g}"
+            f"{facts.num_classes} classes; the smallest possible fraction is {_smallest(facts)}"
         )
     return check_images_per_class(round(exact), facts, pointer="/fraction")
 
@@ -67,6 +67,13 @@ def check_images_per_class(
             pointer,
         )
     return count
+
+
+def _smallest(facts: DatasetFacts) -> Decimal:
+    """The fraction of one image per class, rounded up: one that is rounded down is refused."""
+    return Context(prec=6, rounding=ROUND_CEILING).divide(
+        Decimal(facts.num_classes), Decimal(facts.num_train)
+    )
 
 
 def _to_ratio(value: float | str) -> Fraction:

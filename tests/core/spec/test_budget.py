@@ -83,6 +83,15 @@ def test_less_than_one_image_per_class_says_what_is_possible():
         images_per_class_of(0.009, facts(100, 100))
 
 
+@given(sizes=st.lists(st.integers(1, 5000), min_size=2, max_size=50))
+def test_the_fraction_that_is_named_is_accepted(sizes):
+    source = facts(*sizes)
+    with pytest.raises(BudgetError) as caught:
+        images_per_class_of("1e-9", source)
+    named = caught.value.detail.rpartition(" ")[2]
+    assert images_per_class_of(named, source) == images_per_class_of(float(named), source) == 1
+
+
 def test_the_smallest_class_limits_the_budget():
     with pytest.raises(BudgetError, match="allows 1 to 3"):
         images_per_class_of(0.5, facts(3, 100))
