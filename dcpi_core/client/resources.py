@@ -31,6 +31,7 @@ from dcpi_core.client.models import (
 )
 from dcpi_core.client.transport import Transport, json_of, parse
 from dcpi_core.client.waiting import wait_for
+from dcpi_core.spec.errors import NotFound
 from dcpi_core.spec.estimate import Estimate
 from dcpi_core.spec.job import JobRequest
 from dcpi_core.spec.report import Report
@@ -69,8 +70,18 @@ class Collection(Generic[A]):
 
     def delete(self, item: str) -> None:
         """Delete the one with this id or name for good; raises NotFound or Conflict."""
-        path, http = self._at(item), self._transport.http
-        self._transport.send(lambda: http.build_request("DELETE", path))
+        path, http, attempts = self._at(item), self._transport.http, 0
+
+        def build() -> httpx.Request:
+            nonlocal attempts
+            attempts += 1
+            return http.build_request("DELETE", path)
+
+        try:
+            self._transport.send(build)
+        except NotFound:
+            if attempts == 1:  # otherwise an earlier one has deleted it, and its answer was lost
+                raise
 
     def _at(self, item: str, *more: str) -> str:
         return "/".join([self._path, _segment(item), *more])

@@ -53,6 +53,16 @@ class TestJobs:
         assert client.jobs.cancel("job_1").finished
         assert (sent[0].method, sent[0].url.path) == ("POST", "/v1/jobs/job_1/cancel")
 
+    def test_a_deletion_whose_answer_was_lost_has_worked(self, service):
+        client, sent = service([httpx.ReadError("lost"), problem(404, "not_found")])
+        client.jobs.delete("job_1")
+        assert [request.method for request in sent] == ["DELETE", "DELETE"]
+
+    def test_what_was_never_there_cannot_be_deleted(self, service):
+        client, _ = service([problem(404, "not_found")])
+        with pytest.raises(NotFound):
+            client.jobs.delete("job_1")
+
     @pytest.mark.parametrize("verb", ["pause", "resume", "retry"])
     def test_verbs(self, service, verb):
         client, sent = service([ok(job("queued", starts_from="checkpoint"))])
