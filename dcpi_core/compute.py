@@ -57,6 +57,9 @@ class Runtime:
         Torch's own number of threads is the default: the cores, or OMP_NUM_THREADS. Each unit of
         ``shrink`` divides the images per pass by four, for a job that ran out of memory.
 
+        Two settings stay changed in this process: torch no longer rounds to TF32 on a GPU, and
+        glibc keeps the memory that a CPU has used.
+
         Raises:
             InvalidInput: no such device is known, or this machine has none.
         """
@@ -65,6 +68,7 @@ class Runtime:
         _check_device(device)
         threads = threads or torch.get_num_threads()
         torch.set_num_threads(threads)
+        # Not put back: of two calls at a time, the first to end would switch it on for the other.
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         on_cpu = device == "cpu"

@@ -58,7 +58,10 @@ class Bundle:
             )
 
     def fit(self, network: Network | None = None, seed: int = 0, device: str = "auto") -> Network:
-        """Train ``network`` (default: a fresh student) by the recipe, with all labels."""
+        """Train ``network`` (default: a fresh student) by the recipe, with all labels.
+
+        TF32 stays off in this process afterwards: see ``Runtime.choose``.
+        """
         student = self.build_network(seed=seed) if network is None else network
         return fit(
             student,
@@ -69,7 +72,10 @@ class Bundle:
         )
 
     def evaluate(self, network: Network, test: Split, device: str = "auto") -> float:
-        """Share of the test images, in [0, 1], that ``network`` classifies correctly."""
+        """Share of the test images, in [0, 1], that ``network`` classifies correctly.
+
+        TF32 stays off in this process afterwards: see ``Runtime.choose``.
+        """
         runtime = Runtime.choose(device)
         logits = logits_on(network, test, self.spec.dataset, runtime)
         return float((logits.argmax(1) == test.labels).double().mean())

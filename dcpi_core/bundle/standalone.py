@@ -283,6 +283,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", help="default: those of the report")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
+    # The recipe is for float32; by default torch lets a GPU round convolutions to TF32.
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     manifest, tensors, privileged = read_bundle()
     recipe = manifest["recipe"]
     data = {k: v.to(args.device) for k, v in tensors.items() if k != "source_indices"}

@@ -191,6 +191,36 @@ def test_run_i_of_a_training_is_run_i_of_a_verification(small_bundle, blobs, mon
     assert (told[2].step, told[2].total_steps) == (3, 3)
 
 
+@pytest.fixture
+def tf32():
+    """Where TF32 is switched on or off: all on, and as they were in the end."""
+    switches = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [switch.allow_tf32 for switch in switches]
+    for switch in switches:
+        switch.allow_tf32 = True
+    yield switches
+    for switch, was in zip(switches, before, strict=True):
+        switch.allow_tf32 = was
+
+
+def test_the_script_computes_in_float32(small_bundle, test_file, monkeypatch, tf32):
+    """As the library does. On a GPU torch would have convolutions rounded to TF32."""
+    from dcpi_core.bundle import standalone
+
+    seen = []
+
+    def train(recipe, *_):
+        seen.append([switch.allow_tf32 for switch in tf32])
+        return standalone.build(recipe["network"])
+
+    monkeypatch.setattr(standalone, "train", train)
+    monkeypatch.setattr(standalone, "HERE", small_bundle)
+    given = ["train.py", "--test", str(test_file), "--device", "cpu", "--seeds", "0"]
+    monkeypatch.setattr(sys, "argv", given)
+    standalone.main()
+    assert seen == [[False, False]]
+
+
 def test_the_script_refuses_altered_data(small_bundle, test_file, tmp_path):
     import shutil
 
