@@ -106,13 +106,8 @@ def _bytes(manifest: Manifest) -> str:
 def _training(manifest: Manifest) -> str:
     recipe, rate = manifest.recipe, manifest.recipe.optimizer
     augmentation = _AUGMENTATIONS[recipe.augmentation]
-    name = manifest.source.dataset
-    # A published dataset is known by its name; an upload only to whoever has its archive, which
-    # may be called the same.
-    known = load_catalog().datasets.get(name)
-    published = known is not None and known.title == manifest.source.title
+    name, published = manifest.source.dataset, _is_published(manifest)
     loader = f'load("{name}")' if published else 'load_prepared("the prepared archive")'
-    given = name if published else "--archive FILE"
     return (
         "```python\n"
         "import dcpi_core as dcpi\n"
@@ -122,7 +117,8 @@ def _training(manifest: Manifest) -> str:
         "every label used\n"
         f"print(bundle.evaluate(network, {loader}.test))\n"
         "```\n\n"
-        f"{_alone(manifest, given)}\n\n"
+        f"{_alone(manifest)}\n\n"
+        f"{'' if published else _own_images(manifest)}"
         f"The recipe: SGD, rate {rate.lr:g}, momentum {rate.momentum:g}, weight decay "
         f"{rate.weight_decay:g}, batch {recipe.batch_size}, {recipe.passes} passes; after pass "
         f"{recipe.schedule.after_epoch_index + 1} the rate is multiplied by "
@@ -133,7 +129,36 @@ def _training(manifest: Manifest) -> str:
     )
 
 
-def _alone(manifest: Manifest, given: str) -> str:
+def _is_published(manifest: Manifest) -> bool:
+    """Whether everybody can get the source by its name, which somebody's own may share."""
+    known = load_catalog().datasets.get(manifest.source.dataset)
+    return known is not None and known.title == manifest.source.title
+
+
+def _archive(manifest: Manifest) -> str:
+    """The options that read somebody's own archive as it was read for this set."""
+    height, width = manifest.recipe.network.image_size
+    # Images that have this size already are left as they are.
+    return "--archive FILE" + (f" --image-size {height}" if height == width else "")
+
+
+def _own_images(manifest: Manifest) -> str:
+    """What only whoever made the set can do, by the two ways that own images come in."""
+    name, network = manifest.source.dataset, manifest.recipe.network
+    height, width = network.image_size
+    size = _archive(manifest).removeprefix("--archive FILE")
+    return (
+        "These images are no published dataset: whoever made the set has them, in a program or as "
+        "an archive. In a program, `bundle.evaluate` takes the dataset's `.test`, and a test file "
+        f"is an .npz with `images`, uint8 (n, {network.in_channels}, {height}, {width}), and "
+        "`labels`, int64 (n,). The prepared archive, which is a test file, too, is made by "
+        f"`python -m dcpi_core.datasets.archive inspect FILE --name {name}{size} --seed SEED "
+        f"--out {name}.safetensors`. SEED is that of the upload, 0 if it gave none, and splits "
+        "archives without a test folder; `dcpi` itself splits them by 0.\n\n"
+    )
+
+
+def _alone(manifest: Manifest) -> str:
     """How to train without DCPI, or why that cannot be done."""
     network, parts = manifest.recipe.network.name, manifest.privileged
     made_for = manifest.method.network
@@ -145,6 +170,7 @@ def _alone(manifest: Manifest, given: str) -> str:
         return (
             f"`train.py` does not align labels of a {made_for} with a {network}: use `dcpi train`."
         )
+    given = manifest.source.dataset if _is_published(manifest) else _archive(manifest)
     return (
         "Without DCPI: `python train.py --test test.npz` needs torch, numpy and safetensors alone. "
         f"Make the test file with `dcpi test-data {given} --out test.npz`."
@@ -164,9 +190,19 @@ def _making(manifest: Manifest) -> str:
         f"- network {method.network}, seed {method.seed}, dcpi {manifest.versions.dcpi}, "
         f"torch {manifest.versions.torch}",
         f"- spec sha256 `{manifest.spec_sha256}`",
-        "- `dcpi condense spec.json --out DIR` makes it again",
+        _again(manifest),
     ]
     return "\n".join([*lines, *_labels(manifest.privileged)])
+
+
+def _again(manifest: Manifest) -> str:
+    if _is_published(manifest):
+        return "- `dcpi condense spec.json --out DIR` makes it again"
+    return (
+        f"- `dcpi condense spec.json {_archive(manifest)} --out DIR` makes it again from the "
+        "archive; `dcpi.condense` does from a dataset in memory (`source` of its `Workplace`) or "
+        "a prepared archive (`dataset_file`)"
+    )
 
 
 def _labels(parts: Iterable[Privileged]) -> list[str]:

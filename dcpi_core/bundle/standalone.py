@@ -263,6 +263,19 @@ def read_pixels(path: Path) -> tuple[Tensor, Tensor]:
     return tensors["test_images"], tensors["test_labels"]
 
 
+def read_test(path: Path, network: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """Test images and labels; exits unless the images are such as the students take."""
+    try:
+        images, labels = read_pixels(path)
+    except Exception as error:
+        raise SystemExit(f"{path} holds no test images: {error}") from error
+    taken = (network["in_channels"], *network["image_size"])
+    if images.dtype != torch.uint8 or images.shape[1:] != taken:
+        found = f"{str(images.dtype).removeprefix('torch.')} images of {tuple(images.shape[1:])}"
+        sys.exit(f"{path} has {found}; the students of this set take uint8 images of {taken}")
+    return images, labels.long()
+
+
 def normalised(images: Tensor, normalize: dict[str, list[float]]) -> Tensor:
     """Test images as the stored ones are."""
     mean, std = (torch.tensor(normalize[key]).view(1, -1, 1, 1) for key in ("mean", "std"))
@@ -291,14 +304,13 @@ def main() -> None:
     factor = manifest["images"].get("partition", 1)
     if factor > 1:
         data = enlarged_tiles(data, factor)
-    pixels, classes = read_pixels(args.test)
+    pixels, labels = read_test(args.test, recipe["network"])
     images = normalised(pixels, manifest["preprocess"]["normalize"]).to(args.device)
-    labels = classes.long().to(args.device)
     require_same_shapes(build(recipe["network"]).to(args.device), data, privileged)
     runs = []
     for seed in args.seeds or recipe["seeds"]:
         torch.manual_seed(seed)
-        runs.append(accuracy(train(recipe, data, privileged), images, labels))
+        runs.append(accuracy(train(recipe, data, privileged), images, labels.to(args.device)))
         print(f"seed {seed}: {100 * runs[-1]:.2f} %", flush=True)
     print(f"measured: {summary(runs)}")
     if recipe["reported"]:

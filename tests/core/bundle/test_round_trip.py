@@ -216,6 +216,26 @@ class TestForReaders:
         text = (tmp_path / "README.md").read_text()
         assert f"print(bundle.evaluate(network, {how}))" in text
 
+    def test_the_card_of_own_images_says_what_their_owner_does(
+        self, tmp_path, condensed, spec, report
+    ):
+        write(tmp_path, condensed, spec, report)
+        text = (tmp_path / "README.md").read_text()
+        options = "--archive FILE --image-size 16"
+        assert f"`dcpi test-data {options} --out test.npz`" in text
+        assert f"`dcpi condense spec.json {options} --out DIR` makes it again from" in text
+        assert "`images`, uint8 (n, 3, 16, 16), and `labels`" in text
+        inspect = "inspect FILE --name toys --image-size 16 --seed SEED --out toys.safetensors`"
+        assert inspect in text
+
+    def test_the_card_of_a_published_dataset_names_it(self, tmp_path, condensed, spec, report):
+        facts = spec.dataset.model_copy(update={"name": "cifar10", "title": "CIFAR-10"})
+        write(tmp_path, condensed, spec.model_copy(update={"dataset": facts}), report)
+        text = (tmp_path / "README.md").read_text()
+        assert "`dcpi test-data cifar10 --out test.npz`" in text
+        assert "`dcpi condense spec.json --out DIR` makes it again\n" in text
+        assert "--archive" not in text
+
     def test_grid_shows_every_pixel_enlarged(self, bundle_dir, condensed, facts):
         from dcpi_core.bundle.previews import to_pixels
 

@@ -221,6 +221,26 @@ def test_the_script_computes_in_float32(small_bundle, test_file, monkeypatch, tf
     assert seen == [[False, False]]
 
 
+@pytest.mark.parametrize(
+    ("images", "word"),
+    [
+        (np.zeros((5, 3, 32, 32), np.uint8), "has uint8 images of (3, 32, 32); the students of"),
+        (np.zeros((5, 3, 16, 16), np.float32), "take uint8 images of (3, 16, 16)"),
+        (None, "holds no test images: "),
+    ],
+    ids=["size", "type", "other file"],
+)
+def test_the_script_refuses_other_test_images(small_bundle, tmp_path, images, word):
+    path = tmp_path / "test.npz"
+    if images is None:
+        path.write_text("words")
+    else:
+        np.savez(path, images=images, labels=np.zeros(5, np.int64))
+    done = run_script(small_bundle, "--test", path)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert word in done.stderr
+
+
 def test_the_script_refuses_altered_data(small_bundle, test_file, tmp_path):
     import shutil
 

@@ -2,7 +2,10 @@
 
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -122,6 +125,33 @@ class TestCondense:
             assert done.exit_code == 0, done.output
             # What was prepared for the bundle has its name; without one it is prepared anew.
             assert len(set((cache / "archives").iterdir()) - before) == number
+
+    def test_the_commands_on_the_card_of_own_images_work(self, dcpi, cache, tmp_path):
+        archive, bundle, again = (tmp_path / name for name in ("pets.zip", "bundle", "again"))
+        write_pictures(archive)  # of 16 x 16
+        options = [*TINY[2:], "--archive", archive, "--image-size", "8", "--out", bundle]
+        assert dcpi("condense", *options, "--cache", cache, "--device", "cpu").exit_code == 0
+        card = (bundle / "README.md").read_text()
+        places = {"FILE": archive, "DIR": again, "SEED": 0, "spec.json": bundle / "spec.json"}
+        places |= {name: tmp_path / name for name in ("test.npz", "pets.safetensors")}
+
+        def on_card(beginning: str) -> list[object]:
+            (found,) = re.findall(f"`{beginning} ([^`]*)`", card)
+            return [places.get(word, word) for word in found.split()]
+
+        done = dcpi("condense", *on_card("dcpi condense"), "--cache", cache, "--device", "cpu")
+        assert done.exit_code == 0, done.output
+        assert load(again).manifest.id == load(bundle).manifest.id
+        assert dcpi("test-data", *on_card("dcpi test-data"), "--cache", cache).exit_code == 0
+        python = on_card("python -m dcpi_core.datasets.archive")
+        subprocess.run(
+            [sys.executable, "-m", "dcpi_core.datasets.archive", *map(str, python)], check=True
+        )
+        told = []
+        for name in ("test.npz", "pets.safetensors"):
+            done = dcpi("train", bundle, "--test", tmp_path / name, "--device", "cpu", "--json")
+            told.append(json.loads(done.stdout)["runs"])
+        assert told[0] == told[1]
 
 
 class TestTrain:
