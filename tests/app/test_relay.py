@@ -61,7 +61,7 @@ def test_without_any_worker_jobs_expire_and_dead_leases_are_given_up(tmp_path):
     settings = Settings(home=tmp_path, broker_url="redis://127.0.0.1:1/0")
     upgrade(settings.resolved_database_url)
     app = create_app(settings)
-    with TestClient(app) as client:
+    with TestClient(app, LOCAL) as client:
         seeds = {"late": 1, "lost": 2, "cancelled": 3}
         jobs = {
             name: client.post("/v1/jobs", json=FOUR_WORDS | {"seed": seed}).json()["id"]

@@ -29,6 +29,7 @@ from dcpi_core.spec.resolve import resolve
 TEACHER = {"teacher_epochs": 1, "teacher_min_steps": 0}
 LEARNED = TEACHER | {
     "learning": "gradient_matching",
+    "label_step": "fixed",
     "iterations": 2,
     "outer_loops": 2,
     "real_batch": 20,
@@ -341,8 +342,7 @@ def test_beside_tuned_images_labels_drift_from_where_they_began(tmp_path):
     quick = LEARNED | {"iterations": 1, "outer_loops": 1}
     options = {
         "feature": quick | {"schedule": "alternating", "tuned_image_learning_rate": 5.0},
-        "attention_channel": quick
-        | {"label_step": "fixed", "label_learning_rate": 1e-6, "storage": "float32"},
+        "attention_channel": quick | {"label_learning_rate": 1e-6, "storage": "float32"},
         "attention_spatial": TEACHER,
     }
     evaluation = {"repeats": 1, "epochs": 1, "controls": ["noise"]}

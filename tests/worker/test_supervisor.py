@@ -394,7 +394,7 @@ def test_a_worker_killed_while_the_bundle_is_stored_leaves_no_files(desk, monkey
     assert len(desk.objects("condensed")) == 1, "its lease still runs"
     past = update(Job).where(Job.id == job_id).values(lease_expires_at=datetime.now(UTC))
     desk.change(lambda session: session.execute(past))
-    keeper.reap()
+    keeper.upkeep.reap()
     keeper.erase()
     assert desk.objects("condensed") == []
     desk.run("finish", job_id)

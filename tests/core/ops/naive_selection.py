@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-ROUNDING = 1e-9
+ROUNDING = 1e-12
 """Scores closer than this are ties, which go to the lowest index."""
 
 
