@@ -225,9 +225,8 @@ def test_what_may_not_have_been_sent_is_sent_again(client, state):
 
 
 def test_reminders_become_rarer_and_never_pile_up(state, job_id):
-    assert (
-        reminders.ring_again(state.sessions, 0.001, nothing_held) == 0
-    )  # its message is not yet sent
+    # its message is not yet sent
+    assert reminders.ring_again(state.sessions, 0.001, nothing_held) == 0
     outbox.relay(state.sessions, lambda *_: None)
     assert reminders.ring_again(state.sessions, 0.001, nothing_held) == 1
     assert reminders.ring_again(state.sessions, 0.001, nothing_held) == 0
