@@ -65,8 +65,9 @@ def render() -> dict[Path, str]:
     if searched.exists():
         charts = _charts(json.loads(searched.read_text()))
     parts += [
-        "\n".join(reproduced(json.loads(path.read_text()), TABLES[path.stem.split("_")[0]]))
-        for path in sorted((RESULTS / "reproduce").glob("*.json"))
+        "\n".join(reproduced(json.loads(path.read_text()), table))
+        for name, table in TABLES.items()
+        for path in sorted((RESULTS / "reproduce").glob(f"{name}_*.json"))
     ]
     speeds = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
     parts.append("\n".join(_speed([found for found in speeds if "ratio_median" in found])))
@@ -149,18 +150,29 @@ def _cell(cell: Cell | None, found: dict[str, Any], seeds: Sequence[int]) -> str
 def _gains(
     found: dict[str, Any], table: Table, cells: dict[tuple[str, str], Cell]
 ) -> Iterator[str]:
-    """Differences of rows with their standard error over syntheses, where both were run."""
+    """Differences of rows with their standard error, where both were run."""
     for row, other in table.gains:
         for column in table.columns:
             ours = syntheses(cells.get((row, column)), found, table.seeds)
             theirs = syntheses(cells.get((other, column)), found, table.seeds)
-            both = sorted(ours.keys() & theirs.keys())
-            if both:
-                gains = [fmean(ours[seed]) - fmean(theirs[seed]) for seed in both]
-                error = f" +- {100 * stdev(gains) / len(both) ** 0.5:.2f}" if both[1:] else ""
+            gains = _differences(ours, theirs)
+            if gains:
+                error = f" +- {100 * stdev(gains) / len(gains) ** 0.5:.2f}" if gains[1:] else ""
                 yield f"- *{row}* over *{other}*, {column}: {100 * fmean(gains):+.2f}{error}"
     if table.gains:
-        yield "\nThese are means over syntheses, +- the standard error where there are several.\n"
+        yield (
+            "\nThese are means over syntheses, +- the standard error. Where there is one "
+            "synthesis, the error is over its students, those of equal seed in pairs.\n"
+        )
+
+
+def _differences(ours: dict[int, list[float]], theirs: dict[int, list[float]]) -> list[float]:
+    """Differences by synthesis; of a single one, by student."""
+    both = sorted(ours.keys() & theirs.keys())
+    if len(both) != 1:
+        return [fmean(ours[seed]) - fmean(theirs[seed]) for seed in both]
+    (seed,) = both
+    return [own - other for own, other in zip(ours[seed], theirs[seed], strict=True)]
 
 
 def _search(found: dict[str, Any]) -> Iterator[str]:

@@ -69,18 +69,31 @@ def test_a_table_of_several_syntheses_runs_the_first_one_whole_and_first():
     assert len({key_of(job, "cifar10", "cpu") for job in jobs}) == len(jobs)
 
 
-def test_a_gain_is_the_mean_over_syntheses_with_its_standard_error():
-    alone, labelled = Job("dc", 1), Job("dc", 1, {"feature": {}})
-    cells = (Cell("alone", "c", alone), Cell("labelled", "c", labelled, "privileged"))
+ALONE, LABELLED = Job("dc", 1), Job("dc", 1, {"feature": {}})
+
+
+def page_of(runs):
+    """The page of two rows with their runs, plain and labelled, by synthesis."""
+    cells = (Cell("alone", "c", ALONE), Cell("labelled", "c", LABELLED, "privileged"))
     table = Table("T", "", cells, seeds=(0, 1, 2), gains=(("labelled", "alone"),))
-    runs = {0: ([0.2, 0.3], [0.3, 0.4]), 1: ([0.1, 0.3], [0.3, 0.4])}  # gains 10 and 15 points
     jobs = {}
     for seed, (base, privileged) in runs.items():
-        for job, arm, own in ((alone, "base", base), (labelled, "privileged", privileged)):
+        for job, arm, own in ((ALONE, "base", base), (LABELLED, "privileged", privileged)):
             arms = [{"name": arm, "network": "ConvNetD3", "runs": own}]
             key = key_of(replace(job, seed=seed), "cifar10", "cpu")
             jobs[key] = {"report": {"arms": arms}}
     found = {"dataset": "cifar10", "scale": "cpu", "jobs": jobs}
-    page = "\n".join(results_page.reproduced(found, table))
+    return "\n".join(results_page.reproduced(found, table))
+
+
+def test_a_gain_is_the_mean_over_syntheses_with_its_standard_error():
+    # Gains of 10 and 15 points.
+    page = page_of({0: ([0.2, 0.3], [0.3, 0.4]), 1: ([0.1, 0.3], [0.3, 0.4])})
     assert "| alone | 22.50 +- 3.54, 2 x 2 |" in page
     assert "*labelled* over *alone*, c: +12.50 +- 2.50" in page
+
+
+def test_a_gain_of_one_synthesis_has_the_error_of_its_pairs_of_students():
+    page = page_of({0: ([0.2, 0.3], [0.28, 0.42])})  # gains of 8 and 12 points
+    assert "| alone | 25.00 +- 7.07, n=2 |" in page
+    assert "*labelled* over *alone*, c: +10.00 +- 2.00" in page
