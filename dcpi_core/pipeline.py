@@ -256,11 +256,12 @@ class _Job:
         for position in range(memory.component, len(self.types)):
             kind, name = self.types[position], self.spec.privileged[position].name
             images = memory.sets.get("tuned", base)
+            seen = images.as_seen()
             if memory.partial is None:
-                memory.partial = kind.init(images.as_seen(), ctx)
+                memory.partial = kind.init(seen, ctx)
             total = kind.total_steps(ctx)
             while memory.step < total:
-                metrics = kind.step(memory.partial, images, memory.step, ctx)
+                metrics = kind.step(memory.partial, seen, memory.step, ctx)
                 self._after_step(Phase.PRIVILEGED, total, metrics, name)
             made = kind.finish(memory.partial)
             memory.metrics |= {f"{name}_{key}": value for key, value in made.metrics.items()}

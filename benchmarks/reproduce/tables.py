@@ -79,7 +79,7 @@ def _ours(job: Job) -> Job:
 
 
 TILED = ("idm", "ncfm")
-"""A stored image is four, whose labels are always assigned."""
+"""A stored image is four."""
 
 
 def _table_2() -> Iterator[Cell]:
@@ -126,11 +126,14 @@ def _labelled(job: Job, column: str, paper: float | None) -> Iterator[Cell]:
 
 
 def _tiled(job: Job, column: str, paper: float | None) -> Iterator[Cell]:
-    """A method whose stored images are four each, and the labels assigned to the tiles."""
-    labelled = replace(_ours(job), controls=("permuted",))
-    yield Cell(job.method, column, labelled, paper=paper)
-    yield Cell(f"{job.method} + assigned feature labels", column, labelled, "privileged")
-    yield Cell(f"{job.method} + feature labels of other classes", column, labelled, "permuted")
+    """A method whose stored images are four each, and labels of the tiles."""
+    assigned = replace(_ours(job), controls=("permuted",))
+    yield Cell(job.method, column, assigned, paper=paper)
+    yield Cell(f"{job.method} + assigned feature labels", column, assigned, "privileged")
+    yield Cell(f"{job.method} + feature labels of other classes", column, assigned, "permuted")
+    learned = replace(job, labels=LEARNED, controls=("equal_steps",))
+    yield Cell(f"{job.method}, equal steps", column, learned, "equal_steps")
+    yield Cell(f"{job.method} + learned feature labels", column, learned, "privileged")
 
 
 def _table_5() -> Iterator[Cell]:
@@ -334,7 +337,7 @@ TABLES = {
                     (f"{method} + learned feature labels", f"{method}, equal steps"),
                     (f"{method} + learned feature labels", f"{method} + assigned feature labels"),
                 )
-                for method in ("dc", "dsa", "dcc", "dsac", "cafe", "dm", "datadam")
+                for method in ("dc", "dsa", "dcc", "dsac", "cafe", "dm", "datadam", *TILED)
             ),
             *((f"{method} + assigned feature labels", method) for method in TILED),
         ),

@@ -47,7 +47,8 @@ class TeacherOptions(Options):
 class PrivilegedType(Protocol[State]):
     """A way to make privileged labels. Constructed with its validated options.
 
-    ``labels`` is the class of the labels it makes, by which a bundle restores them.
+    ``labels`` is the class of the labels it makes, by which a bundle restores them. Condensed sets
+    come as students see them: where a stored image holds several, these are images of their own.
     """
 
     labels: type[PrivilegedLabels]

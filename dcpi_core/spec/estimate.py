@@ -153,15 +153,16 @@ def _flops(spec: JobSpec, total_bytes: int, catalog: Catalog) -> float:
     own = catalog.method(base.name).facts.get("passes", GRADIENT_MATCHING)
     steps = sum(map(label_steps, spec.privileged))
     passes = _loop_passes(base.options, updates_of(base), count, own, spec)
+    seen = count * _tiles(base.options)
     for component in spec.privileged:
         if component.options.get("learning") == "distribution_matching":
             passes += int(component.options["labels_per_image"]) * spec.dataset.num_train
             continue
         if component.options.get("learning") == "unrolled":
-            passes += label_steps(component) * _passes_of_windows(component.options, count)
+            passes += label_steps(component) * _passes_of_windows(component.options, seen)
             continue
         updates = label_steps(component)
-        passes += _loop_passes(component.options, updates, count, GRADIENT_MATCHING, spec)
+        passes += _loop_passes(component.options, updates, seen, GRADIENT_MATCHING, spec)
     for name, updates in (("equal_steps", steps), ("equal_bytes", updates_of(base))):
         if name in controls:
             passes += _loop_passes(base.options, updates, controls[name], own, spec)

@@ -32,18 +32,18 @@ def check_frequencies(base: Component, network: str, facts: DatasetFacts, catalo
 
 
 def check_partition(base: Component, privileged: Sequence[Component]) -> None:
-    """Refuse to learn labels where one stored image holds several: those get a teacher's.
+    """Refuse to tune images where one stored image holds several: only whole ones can be kept.
 
     Raises:
         InvalidInput: says which options would do.
     """
-    learned = [part.name for part in privileged if label_steps(part)]
-    if learned and int(base.options.get("partition", 1)) > 1:
+    tuning = [part.name for part in privileged if tunes_images(part)]
+    if tuning and int(base.options.get("partition", 1)) > 1:
         raise InvalidInput.at(
-            f"/options/pi/{learned[0]}/learning",
-            f"{base.name} stores several small images in one, and {learned[0]} labels are learned "
-            "for whole images; set learning to 'assigned', or the option partition of the base "
-            "method to 1",
+            f"/options/pi/{tuning[0]}/schedule",
+            f"{base.name} stores several small images in one, and {tuning[0]} labels tune whole "
+            "images; set schedule to 'labels_only', or the option partition of the base method "
+            "to 1",
         )
 
 

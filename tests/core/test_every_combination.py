@@ -101,3 +101,28 @@ def test_tiles_have_labels_of_their_own(assets, tmp_path):
     assert sizes["permuted"] == sizes["privileged"] == report.bytes.total
     teacher = {labels.kind: labels.within_class_distance for labels in report.label_statistics}
     assert teacher["feature"] > 0  # four tiles of a class, so there are pairs to compare
+
+
+@pytest.mark.parametrize("method", ["idm", "ncfm"])
+def test_labels_of_tiles_are_learned_in_every_way(method, assets, tmp_path):
+    fields = METHODS.get(method).options.model_fields
+    base = {k: v for k, v in TINY.items() if k in fields} | {"partition": 2}
+    request = {
+        "dataset": "digits",
+        "images_per_class": 1,
+        "base_method": method,
+        "pi_type": LABELS,
+        "options": {
+            "base": base,
+            "pi": {name: TEACHER | LEARNING.get(name, {}) for name in LABELS},
+            "evaluation": {"repeats": 1, "epochs": 1, "controls": ["equal_steps", "noise"]},
+        },
+    }
+    found = run(request, assets, tmp_path)
+    assert (len(found.condensed), found.condensed.tiles) == (10, 4)
+    assert {len(labels.as_values()) for labels in found.condensed.privileged} == {40}
+    arms = {arm.name for arm in found.report.arms}
+    assert {"assigned", "privileged", "equal_steps", "noise"} <= arms
+    drifts = [value for name, value in found.report.metrics.items() if name.endswith("_drift")]
+    assert len(drifts) == len(LABELS)
+    assert min(drifts) > 0

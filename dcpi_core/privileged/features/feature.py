@@ -301,7 +301,7 @@ class Feature:
         Both gradients are taken at the same images and labels. Where they alternate, the paper's
         Algorithm 1 moves the images first and takes the labels' gradient at the moved ones.
         """
-        device, per_class = ctx.runtime.device, ctx.images_per_class
+        device, per_class = ctx.runtime.device, len(state.images) // ctx.facts.num_classes
         images = sent(state.images, device).split(per_class)
         values = [sent(own, device).split(per_class) for own in state.values]
 

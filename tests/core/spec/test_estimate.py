@@ -143,13 +143,16 @@ def test_feature_matching_costs_what_it_passes():
     assert flops(30) - flops(10) == pytest.approx(20 * forward * (2 * 50 + 4 * 3))
 
 
-def test_unrolled_labels_cost_two_windows_an_update_and_the_real_images_that_judge_them():
+@pytest.mark.parametrize(("method", "tiles"), [("random", 1), ("idm", 4)])
+def test_unrolled_labels_cost_two_windows_an_update_and_the_real_images_that_judge_them(
+    method, tiles
+):
     def flops(updates):
-        found = spec((3, 32, 32), learning="unrolled", unrolled_updates=updates, unrolled_window=7)
-        return estimate(found).flops
+        own = {"learning": "unrolled", "unrolled_updates": updates, "unrolled_window": 7}
+        return estimate(spec((3, 32, 32), method=method, **own)).flops
 
     forward = load_catalog().networks["ConvNetD3"].facts["by_size"]["32"]["forward_flops"]
-    window = 7 * 4 * 9 + 256 * 3
+    window = 7 * 4 * tiles * 9 + 256 * 3
     assert flops(30) - flops(10) == pytest.approx(20 * forward * 2 * window)
 
 

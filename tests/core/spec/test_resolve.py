@@ -264,16 +264,18 @@ def test_epochs_are_those_of_the_protocol_unless_asked_for(protocol, given, epoc
     assert resolved(options={"evaluation": wanted}).evaluation.epochs == epochs
 
 
-def test_labels_are_learned_for_whole_images_alone():
+def test_labels_are_learned_for_tiles_but_tune_whole_images_alone():
     wanted = {"base_method": "idm", "pi_type": ["soft", "feature"]}
-    learned = {"pi": {"feature": {"learning": "gradient_matching"}}}
+    learned = {"learning": "gradient_matching"}
+    found = resolved(**wanted, options={"pi": {"feature": learned}})
+    assert found.base_method.options["partition"] == 2
+    tuning = {"pi": {"feature": learned | {"schedule": "alternating"}}}
     with pytest.raises(
         InvalidInput, match="the option partition of the base method to 1"
     ) as caught:
-        resolved(**wanted, options=learned)
-    assert caught.value.problems[0].pointer == "/options/pi/feature/learning"
-    assert resolved(**wanted, options=learned | {"base": {"partition": 1}}).privileged
-    assert resolved(**wanted).base_method.options["partition"] == 2
+        resolved(**wanted, options=tuning)
+    assert caught.value.problems[0].pointer == "/options/pi/feature/schedule"
+    assert resolved(**wanted, options=tuning | {"base": {"partition": 1}}).privileged
 
 
 @pytest.mark.parametrize("network", ["ConvNetD1", "ConvNetNP"])
