@@ -9,7 +9,7 @@ from app.datasets import service
 from app.datasets.inspection import UploadOptions
 from app.datasets.schemas import DatasetRead
 from app.kit.app_state import SessionDep, StateDep
-from app.kit.bodies import UploadRoute
+from app.kit.forms import UploadRoute
 from app.kit.idempotency import KeyHeader
 from app.kit.pages import Page, PageQueryDep, only_known_parameters
 from app.kit.problems import documented
