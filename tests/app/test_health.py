@@ -5,7 +5,7 @@ import contextlib
 import socket
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
 
@@ -161,8 +161,8 @@ def test_answers_that_hang_midway_hold_up_no_others(settings, monkeypatch, hung,
             if hung is hung_disk:
                 (settings.home / "in").write_bytes(b"x")
                 state.storage.put_file(object_key(row.id, "report.json"), settings.home / "in")
-            for _ in range(MANY):
-                users.submit(client.get, f"/v1/condensed/{row.id}/{path}")
+            ask = partial(client.get, f"/v1/condensed/{row.id}/{path}")
+            asked = [users.submit(ask) for _ in range(MANY)]
             try:
                 assert all(hangs.acquire(timeout=10) for _ in range(hanging))
                 ready = users.submit(client.get, "/readyz")
@@ -170,6 +170,8 @@ def test_answers_that_hang_midway_hold_up_no_others(settings, monkeypatch, hung,
                 assert ready.result(ANSWER_SECONDS + 2).json()["sql"] == "ok"
             finally:
                 go_on.set()
+                # An answer without its reader would wait for ever, and the client's loop for it.
+                wait(asked, 60)
 
 
 @pytest.mark.parametrize("auth", ["off", "on"])
