@@ -163,13 +163,14 @@ def _flops(spec: JobSpec, total_bytes: int, catalog: Catalog) -> float:
             continue
         updates = label_steps(component)
         passes += _loop_passes(component.options, updates, seen, GRADIENT_MATCHING, spec)
+    frequencies = _frequency_flops(base.options, updates_of(base), count, spec, catalog)
     for name, updates in (("equal_steps", steps), ("equal_bytes", updates_of(base))):
         if name in controls:
             passes += _loop_passes(base.options, updates, controls[name], own, spec)
+            frequencies += _frequency_flops(base.options, updates, controls[name], spec, catalog)
     passes += TRAIN_PASSES * (_real_images_seen(spec) + _alignment_images_seen(spec))
     arms = [*_arm_images(spec), *_images_seen(controls, spec)]
     forward = _forward_flops(spec.network, spec, catalog)
-    frequencies = _frequency_flops(base.options, updates_of(base), count, spec, catalog)
     every = spec.evaluation.test_every
     tests = 1 + (spec.evaluation.epochs // every if every else 0)
     return forward * passes + frequencies + _evaluation_flops(spec, arms, catalog, tests)

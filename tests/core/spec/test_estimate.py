@@ -156,6 +156,31 @@ def test_unrolled_labels_cost_two_windows_an_update_and_the_real_images_that_jud
     assert flops(30) - flops(10) == pytest.approx(20 * forward * 2 * window)
 
 
+@pytest.mark.parametrize("method", ["idm", "ncfm"])
+def test_equal_steps_of_tiles_cost_what_steps_of_their_method_do(method):
+    def flops(iterations, updates, controls=()):
+        labels = {"learning": "gradient_matching", "iterations": updates, "outer_loops": 1}
+        request = {
+            "dataset": "shapes",
+            "images_per_class": 2,
+            "base_method": method,
+            "pi_type": "feature",
+            "options": {
+                "base": {"iterations": iterations, "real_batch": 50},
+                "pi": {"feature": labels},
+                "evaluation": {"controls": controls},
+            },
+        }
+        wanted = JobRequest.model_validate(request)
+        return estimate(resolve(wanted, facts(3, 32, 32), load_catalog())).flops
+
+    def of_more_updates(controls):
+        return flops(10, 30, controls) - flops(10, 10, controls)
+
+    of_steps = of_more_updates(["equal_steps"]) - of_more_updates([])
+    assert of_steps == pytest.approx(flops(30, 10) - flops(10, 10))
+
+
 class TestTeachers:
     """Passes of 200 real images that further epochs of the teachers cost, in networks."""
 
