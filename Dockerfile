@@ -60,10 +60,12 @@ CMD ["uvicorn", "app.main:create_app", "--factory", "--host", "0.0.0.0", "--port
 
 # TORCH_INDEX_URL may name a package index that carries CPU builds of torch and torchvision (see
 # torch's own install page). Left empty, the default index gives the CUDA build, which also runs on
-# a CPU but is several GB larger.
+# a CPU but is several GB larger. Such an index has few versions of what torch needs besides, so
+# that is always of the default one.
 FROM build AS build-worker-cpu
 ARG TORCH_INDEX_URL=
-RUN pip install -c constraints.txt ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} torch torchvision
+RUN pip install -c constraints.txt --no-deps ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} torch torchvision \
+ && pip install -c constraints.txt torch torchvision
 COPY pyproject.toml README.md LICENSE ./
 COPY app app
 COPY worker worker

@@ -242,6 +242,25 @@ def test_the_storage_reports_to_nobody(stages):
     assert "-master.telemetry=false" in json.loads(command[4:])
 
 
+def test_an_image_is_built_once_and_what_is_ours_is_never_pulled(compose):
+    services = compose["services"].values()
+    built = [service["image"] for service in services if "build" in service]
+    assert len(set(built)) == len(built)
+    assert "dcpi-api:0.1.0" in built
+    for service in services:
+        if "build" not in service and service["image"] in built:
+            assert service["pull_policy"] == "never"
+        elif "build" not in service:
+            assert not service["image"].startswith("dcpi-"), "nobody builds it"
+
+
+def test_an_index_of_torch_need_not_carry_what_torch_needs(stages):
+    (install,) = [line for line in stages["build-worker-cpu"] if "TORCH_INDEX_URL:+" in line]
+    first, second = (re.split(r"\s+", step.strip()) for step in install.split("&&"))
+    assert "--no-deps" in first
+    assert second == ["pip", "install", "-c", "constraints.txt", "torch", "torchvision"]
+
+
 def test_base_images_are_pinned(root, compose):
     text = (root / "Dockerfile").read_text()
     (pinned,) = re.findall(r"^ARG PYTHON_IMAGE=(\S+)$", text, re.MULTILINE)
