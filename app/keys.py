@@ -6,8 +6,11 @@ their quotas are made here only.
 
 import argparse
 import sys
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
+from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
 
 from app.access import repository, service
@@ -18,7 +21,7 @@ from app.kit.db import build_engine, build_sessions, unit_of_work
 from app.kit.ids import new_id
 from app.models import Tenant
 from app.settings import Settings
-from dcpi_core.spec.errors import DcpiError, NotFound
+from dcpi_core.spec.errors import Conflict, DcpiError, NotFound
 
 QUOTAS = {
     "max_queued_jobs": 20,
@@ -137,18 +140,29 @@ def parser() -> argparse.ArgumentParser:
 def main(words: list[str] | None = None) -> int:
     """Do what the command line says; 2 if it cannot be done."""
     options = vars(parser().parse_args(words))
-    act, settings = options.pop("act"), Settings()
-    engine = build_engine(settings.resolved_database_url)
     try:
-        with unit_of_work(build_sessions(engine)) as session:
-            answer = act(session, settings, **options)
-        sys.stdout.write(answer + "\n")  # once it is committed
+        answer = _act(Settings.read(), **options)
     except DcpiError as error:
         sys.stderr.write(f"error: {error.detail}\n")
         return 2
+    sys.stdout.write(answer + "\n")
+    return 0
+
+
+def _act(settings: Settings, act: Callable[..., str], **options: Any) -> str:
+    """What there is to say once it is committed."""
+    engine = build_engine(settings.resolved_database_url)
+    try:
+        with unit_of_work(build_sessions(engine)) as session:
+            return act(session, settings, **options)
+    except (OperationalError, ProgrammingError) as error:
+        reason = str(error.orig).splitlines()[0]
+        raise Conflict(
+            f"the database does not answer as it should ({reason}); is it there, and has "
+            "`python -m app.migrate` been run?"
+        ) from None
     finally:
         engine.dispose()
-    return 0
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ versions may add operations, fields and the words of a `status`; they take none 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application; connections are made here, servers are asked only when needed."""
-    settings = settings or Settings()
+    settings = settings or Settings.read()
     required = keys_required(settings)  # first of all: it may be that we must not start
     app = FastAPI(
         title="DCPI",

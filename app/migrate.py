@@ -1,5 +1,6 @@
 """Brings the database to the current tables: ``python -m app.migrate``."""
 
+import sys
 from pathlib import Path
 
 from alembic import command
@@ -7,6 +8,7 @@ from alembic.config import Config
 
 from app.kit.db import build_engine
 from app.settings import Settings
+from dcpi_core.spec.errors import InvalidInput
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "migrations"
 
@@ -25,5 +27,14 @@ def upgrade(url: str, revision: str = "head") -> None:
     command.upgrade(config_for(url), revision)
 
 
+def main() -> None:
+    """Upgrade the database that the environment names; exits with 1 if a setting is wrong."""
+    try:
+        settings = Settings.read()
+    except InvalidInput as error:
+        sys.exit(f"error: {error.detail}")
+    upgrade(settings.resolved_database_url)
+
+
 if __name__ == "__main__":
-    upgrade(Settings().resolved_database_url)
+    main()

@@ -1,12 +1,15 @@
 """Every setting of the service; the only reader of the environment."""
 
 import os
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from dcpi_core.spec.errors import InvalidInput
 
 MIN_SECRET = 32
 OF_DRIVERS = ("AWS_", "PG")
@@ -86,11 +89,21 @@ class Settings(BaseSettings):
         text = given.get_secret_value() if isinstance(given, SecretStr) else given
         return given if text else None
 
+    @field_validator("storage_url")
+    @classmethod
+    def _a_storage_is_a_bucket_or_a_directory(cls, given: str) -> str:
+        """Any other address would be taken for a directory of that name, each process's own."""
+        if re.fullmatch(r"s3://[\w.-]+/?", given):
+            return given.rstrip("/")
+        if "://" in given:
+            raise ValueError("must be s3:// and the name of a bucket, or the path of a directory")
+        return given
+
     @field_validator("key_secret")
     @classmethod
     def _a_secret_cannot_be_guessed(cls, given: SecretStr | None) -> SecretStr | None:
         if given is not None and len(given.get_secret_value()) < MIN_SECRET:
-            raise ValueError(f"DCPI_KEY_SECRET must have at least {MIN_SECRET} characters")
+            raise ValueError(f"must have at least {MIN_SECRET} characters")
         return given
 
     @model_validator(mode="after")
@@ -112,6 +125,14 @@ class Settings(BaseSettings):
         return self
 
     @classmethod
+    def read(cls) -> Self:
+        """What the environment says; raises InvalidInput, with the variable that is wrong."""
+        try:
+            return cls()
+        except ValidationError as error:
+            raise InvalidInput("; ".join(map(_told, error.errors(include_input=False)))) from None
+
+    @classmethod
     def variables(cls) -> list[str]:
         """Names of the environment variables that are read, by us or our drivers; many secret."""
         ours = (f"DCPI_{name.upper()}" for name in cls.model_fields)
@@ -126,4 +147,11 @@ class Settings(BaseSettings):
     @cached_property
     def resolved_storage_url(self) -> str:
         """The object storage in use."""
-        return self.storage_url or str((self.home / "objects").absolute())
+        if self.storage_url.startswith("s3://"):
+            return self.storage_url
+        return str(Path(self.storage_url or self.home / "objects").absolute())
+
+
+def _told(error: Any) -> str:
+    message = error["msg"].removeprefix("Value error, ")
+    return ": ".join([*(f"DCPI_{name.upper()}" for name in error["loc"]), message])

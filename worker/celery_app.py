@@ -57,7 +57,7 @@ def _queues(own: str) -> list[Any]:
 @signals.setup_logging.connect
 def _log_to_stderr(**_: Any) -> None:
     """In Celery's place, which would show warnings only."""
-    logs.configure(Settings().log_format)
+    logs.configure(Settings.read().log_format)
 
 
 @signals.worker_ready.connect
@@ -70,4 +70,4 @@ def _stop_working(**_: Any) -> None:
     shutdown.REQUESTED.set()
 
 
-celery_app = build(Settings())
+celery_app = build(Settings.read())

@@ -129,7 +129,7 @@ class Housekeeper:
 @cache  # a worker is "ready" anew after each reconnection to its broker
 def start() -> threading.Thread:
     """Keep house in a thread of this process until it is asked to end."""
-    keeper = Housekeeper(Tools.from_settings(Settings()))
+    keeper = Housekeeper(Tools.from_settings(Settings.read()))
     thread = threading.Thread(
         target=keeper.run, args=(shutdown.REQUESTED,), name="housekeeping", daemon=True
     )

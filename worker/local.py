@@ -21,6 +21,7 @@ from app.access.policy import keys_required
 from app.migrate import upgrade
 from app.settings import Settings
 from dcpi_core.cli.screen import err, out
+from dcpi_core.spec.errors import InvalidInput
 from worker import demo as demonstration
 from worker.family import Family, Member
 from worker.shutdown import PATIENCE_SECONDS
@@ -59,7 +60,8 @@ class LocalService:
 
     @property
     def address(self) -> str:
-        return f"http://{'127.0.0.1' if self.host == '0.0.0.0' else self.host}:{self.port}"  # noqa: S104
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @contextmanager
     def running(self) -> Iterator[Family]:
@@ -110,30 +112,37 @@ class LocalService:
 
 
 def free_port(host: str, wanted: int) -> int:
-    """The wanted port if nobody listens on it, otherwise another one."""
+    """The wanted port if nobody listens on it, otherwise another one; raises NotReady if none."""
+    reason: OSError | None = None
     for port in (wanted, 0):
-        with suppress(OSError), socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-            return int(probe.getsockname()[1])
-    raise NotReady(f"no port of {host} can be listened on")
+        try:
+            family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            with socket.socket(family, kind) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+                return int(probe.getsockname()[1])
+        except OSError as error:
+            reason = error
+    raise NotReady(f"no port of {host} can be listened on: {reason}")
 
 
 def serve(
     demo: Annotated[bool, typer.Option("--demo", help="run one small job and show it")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="go on serving after the demo")] = False,
     host: Annotated[str | None, typer.Option(help="address to listen on")] = None,
-    port: Annotated[int | None, typer.Option(help="another is taken if it is busy")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="another is taken if it is busy")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="jobs that run at the same time")] = 1,
     target: Annotated[
         Path | None, typer.Option("--out", help="directory of the demo's bundle")
     ] = None,
 ) -> None:
     """Run the whole service on this machine until Ctrl-C. Settings: docs/deploy.md."""
-    settings = Settings()
     signal.signal(signal.SIGTERM, _leave)
-    wanted = settings.port if port is None else port
     try:
+        settings = Settings.read()
+        wanted = settings.port if port is None else port
         service = LocalService(settings, host or settings.host, wanted, workers)
         if wanted not in (0, service.port):
             _say(f"port {wanted} is busy; taking {service.port}")
@@ -148,7 +157,7 @@ def serve(
                 with suppress(KeyboardInterrupt, Stop):
                     _wait_forever(family)
                 _say("stopping; a running job is put back into the queue")
-    except NotReady as error:
+    except (NotReady, InvalidInput) as error:
         err().print(f"error: {error}", style="red", markup=False)
         raise typer.Exit(1) from None
     except (KeyboardInterrupt, Stop):
@@ -170,7 +179,8 @@ def _say(line: str) -> None:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=5).status_code == httpx.codes.OK
+        # Not by a proxy that the environment may name: it is this machine that is asked.
+        return httpx.get(url, timeout=5, trust_env=False).status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
 

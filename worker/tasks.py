@@ -11,7 +11,7 @@ from worker.tools import Tools
 
 @cache
 def _supervisor() -> Supervisor:
-    return Supervisor(Tools.from_settings(Settings()))
+    return Supervisor(Tools.from_settings(Settings.read()))
 
 
 @celery_app.task(name=RUN_JOB, ignore_result=True)

@@ -1,5 +1,6 @@
 """The client itself: one object per resource over one connection."""
 
+import ipaddress
 from types import TracebackType
 from typing import Self
 
@@ -17,13 +18,17 @@ class Client:
 
     Args:
         base_url: scheme, host and port, e.g. ``http://localhost:8000``.
-        api_key: sent as a bearer token to this host only.
+        api_key: sent as a bearer token to this host only; blanks and line ends around it are not
+            part of it.
         timeout: seconds to wait for an answer to begin or to go on.
         retries: further attempts after a failure that may pass.
         transport: replaces the network, for tests.
 
     Raises:
-        InvalidInput: ``base_url`` is no http or https address.
+        InvalidInput: ``base_url`` is no http or https address, or ``api_key`` holds what no header
+            can carry.
+
+    A service on this machine is never asked through a proxy, whatever the environment says.
     """
 
     def __init__(
@@ -35,14 +40,13 @@ class Client:
         retries: int = 2,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        url = httpx.URL(base_url)
-        if url.scheme not in ("http", "https") or not url.host:
-            raise InvalidInput(
-                f"{base_url!r} is no address of a service; e.g. http://localhost:8000"
-            )
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        url = _address(base_url)
         self._http = httpx.Client(
-            base_url=url, headers=headers, timeout=timeout, transport=transport
+            base_url=url,
+            headers=_credentials(api_key),
+            timeout=timeout,
+            transport=transport,
+            trust_env=not _is_this_machine(url.host),
         )
         carrier = Transport(self._http, retries)
         self.jobs = Jobs(carrier, "/v1/jobs", Job)
@@ -72,3 +76,31 @@ class Client:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _address(base_url: str) -> httpx.URL:
+    try:
+        url = httpx.URL(base_url)
+    except httpx.InvalidURL:
+        url = httpx.URL()
+    if url.scheme not in ("http", "https") or not url.host:
+        raise InvalidInput(f"{base_url!r} is no address of a service; e.g. http://localhost:8000")
+    return url
+
+
+def _credentials(api_key: str | None) -> dict[str, str]:
+    """The header for the key; what cannot be one is refused here, where no message quotes it."""
+    key = (api_key or "").strip()
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise InvalidInput(
+            "the API key holds blanks, line ends or characters beyond ASCII, which no key does; "
+            "was it copied whole and alone?"
+        )
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -214,7 +214,7 @@ def test_the_service_does_not_start_open_to_strangers(auth, host, names, tmp_pat
 
 
 def test_a_short_secret_is_refused():
-    with pytest.raises(ValidationError, match="DCPI_KEY_SECRET"):
+    with pytest.raises(ValidationError, match="at least 32 characters"):
         Settings(key_secret="short")
 
 
@@ -328,3 +328,10 @@ def test_the_command_line_makes_no_key_without_a_secret(settings, application, m
     monkeypatch.setenv("DCPI_HOME", str(settings.home))
     assert keys.main(["create", "--name", "laptop"]) == 2
     assert "DCPI_KEY_SECRET" in capsys.readouterr().err
+
+
+def test_without_tables_the_command_line_says_what_to_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DCPI_HOME", str(tmp_path))
+    monkeypatch.delenv("DCPI_DATABASE_URL", raising=False)
+    assert keys.main(["list"]) == 2
+    assert "python -m app.migrate" in capsys.readouterr().err

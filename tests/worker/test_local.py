@@ -6,6 +6,8 @@ import signal
 import socket
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 
 import pytest
 
@@ -16,7 +18,7 @@ from worker import family as families
 from worker import watchdog
 from worker.demo import beats_random, run
 from worker.family import Family, Member
-from worker.local import LocalService, NotReady, free_port
+from worker.local import LocalService, NotReady, _answers, free_port
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 STUBBORN = """
@@ -117,6 +119,51 @@ def test_a_busy_port_is_replaced():
         busy = other.getsockname()[1]
         assert free_port("127.0.0.1", busy) not in (0, busy)
     assert free_port("127.0.0.1", busy) == busy
+
+
+def test_a_host_that_is_none_is_told(tmp_path):
+    with pytest.raises(NotReady, match=r"no port of host\.invalid can be listened on: .+"):
+        free_port("host.invalid", 8000)
+
+
+def test_ipv6(tmp_path):
+    service = LocalService(Settings(home=tmp_path), "::1", 0, 1)
+    assert service.address == f"http://[::1]:{service.port}"
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "told"),
+    [
+        (["--port", "70000"], {}, "65535"),
+        ([], {"DCPI_PORT": "abc"}, "DCPI_PORT: Input should be a valid integer"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_and_no_trace(words, environment, told):
+    command = [sys.executable, "-m", "worker.local", *words]
+    ended = subprocess.run(
+        command, env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode in (1, 2)
+    assert told in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_the_service_is_found_whatever_proxy_the_environment_names(monkeypatch):
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    with HTTPServer(("127.0.0.1", 0), Ready) as server:
+        Thread(target=server.handle_request, daemon=True).start()
+        assert _answers(f"http://127.0.0.1:{server.server_port}/readyz")
+
+
+class Ready(BaseHTTPRequestHandler):
+    """Answers as a service that is ready."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
 
 def test_the_demo_is_judged_by_its_report():

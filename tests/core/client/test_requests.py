@@ -3,6 +3,10 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 
 import httpx
 import pytest
@@ -221,6 +225,17 @@ class TestSecrets:
         client.jobs.get("job_1")
         assert sent[0].headers["authorization"] == "Bearer secret"
 
+    def test_line_ends_of_the_file_it_was_in_are_not_part_of_it(self, service):
+        client, sent = service([ok(job())], api_key=" secret\r\n")
+        client.jobs.get("job_1")
+        assert sent[0].headers["authorization"] == "Bearer secret"
+
+    @pytest.mark.parametrize("wrong", ["sec\rret", "sec ret", "secret\nother", "“secret”"])
+    def test_what_is_no_key_is_refused_without_being_quoted(self, wrong):
+        with pytest.raises(InvalidInput, match="API key") as refused:
+            Client("http://dcpi.test", api_key=wrong)
+        assert "sec" not in str(refused.value)
+
     def test_and_to_no_other_host(self, service):
         def answer(request):
             if request.url.host == "dcpi.test":
@@ -238,6 +253,43 @@ class TestSecrets:
         with pytest.raises(DcpiError):
             client.jobs.create(REQUEST)
         assert {request.url.host for request in sent} == {"dcpi.test"}
+
+
+@pytest.mark.parametrize(
+    "address", ["", "localhost:8000", "ftp://host", "http://host:80a0", "http://[::1"]
+)
+def test_what_is_no_address_is_refused(address):
+    with pytest.raises(InvalidInput, match="no address of a service"):
+        Client(address)
+
+
+def test_this_machine_is_not_asked_through_a_proxy(monkeypatch):
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    with _one_answer() as address, Client(address, retries=0) as client:
+        assert client.jobs.get("job_1").status == "queued"
+
+
+@contextmanager
+def _one_answer() -> Iterator[str]:
+    """The address of a service on this machine that shows its only job."""
+
+    class Shown(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(job()).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Shown) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def test_the_client_does_not_load_the_tensor_stack():
