@@ -25,7 +25,7 @@ from app.kit.broker import Bell
 from app.kit.db import build_engine, build_sessions
 from app.kit.headers import NamedRequests, SecurityHeaders
 from app.kit.relay import Relay
-from app.kit.slots import StreamSlots
+from app.kit.slots import Slots
 from app.kit.storage import open_storage
 from app.kit.watching import WatchedRequests
 from app.metrics import endpoints as metrics
@@ -66,7 +66,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     sessions, bell = build_sessions(engine), Bell(settings.broker_url)
     relay = Relay(sessions, bell, Upkeep(sessions, settings, bell).duties())
     storage = open_storage(settings)
-    streams = StreamSlots(settings.max_streams, settings.streams_per_key)
+    streams = Slots(settings.max_streams, settings.streams_per_key)
     state = AppState(settings, engine, sessions, storage, bell, relay, streams)
     app.state.dcpi = state
     app.state.tail = Tail(sessions)

@@ -42,7 +42,7 @@ def list_datasets(session: SessionDep, page: PageQueryDep) -> Any:
     status_code=201,
     operation_id="uploadDataset",
     response_model=DatasetRead,
-    responses=documented(409, 413, 422),
+    responses=documented(408, 409, 413, 422),
     summary="Upload a dataset",
 )
 async def upload_dataset(

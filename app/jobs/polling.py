@@ -10,7 +10,6 @@ from app.jobs.tail import Tail
 from app.kit import app_state
 from app.kit.app_state import AppState
 from app.kit.slots import NoSlot
-from dcpi_core.spec.errors import QuotaExceeded
 
 LONGEST_SECONDS = 60
 """Proxies close a connection on which nothing is said for about so long."""
@@ -33,6 +32,6 @@ async def look(
         with state.streams.one(key_id), tail.watching(job_id) as watch:
             while not (watch.ended or watch.gone) and (left := deadline - time.monotonic()) > 0:
                 await watch.change(left)
-    except (NoSlot, QuotaExceeded):
+    except NoSlot:
         return job
     return await app_state.look(state, read)

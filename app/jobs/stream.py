@@ -17,12 +17,13 @@ from app.jobs.service import has_ended
 from app.jobs.tail import Numbered, Tail, Watch, format_event
 from app.kit.app_state import KEY, AppState, look
 from app.kit.problems import answer, of_ours
-from app.kit.slots import RETRY_AFTER_SECONDS, NoSlot
-from dcpi_core.spec.errors import NotFound, QuotaExceeded
+from app.kit.slots import NoOwnSlot, NoSlot
+from dcpi_core.spec.errors import FieldProblem, NotFound, QuotaExceeded
 
 KEEPALIVE_SECONDS = 15.0
 LIFETIME_SECONDS = 3600.0  # then the client reconnects, wherever the proxy sends it
 BATCH = 200
+RETRY_AFTER_SECONDS = 10  # a stream may have ended by then
 MEDIA_TYPE = "text/event-stream"
 
 
@@ -44,10 +45,22 @@ class EventStream(StreamingResponse):
                 events = stream(self._state, self._job_id, self._after, watch)
                 self.body_iterator = _while_valid(events, self._tail, key_id)
                 await super().__call__(scope, receive, send)
+        except NoOwnSlot:
+            refusal = _own_refusal(Request(scope), self._state.streams.each)
+            await refusal(scope, receive, send)
         except NoSlot:
             await _refusal(Request(scope))(scope, receive, send)
-        except QuotaExceeded as error:
-            await of_ours(Request(scope), error)(scope, receive, send)
+
+
+def _own_refusal(request: Request, most: int) -> Response:
+    detail = (
+        f"this API key has {most} event streams and requests that wait open here, and may have no "
+        "more; close one, or ask for the events as JSON, or try again in "
+        f"{RETRY_AFTER_SECONDS} s"
+    )
+    problem = FieldProblem("", "streams_per_key", detail)
+    error = QuotaExceeded(detail, [problem], retry_after_seconds=RETRY_AFTER_SECONDS)
+    return of_ours(request, error)
 
 
 def _refusal(request: Request) -> Response:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app.kit.broker import Bell
 from app.kit.db import SessionFactory, reading, unit_of_work
 from app.kit.relay import Relay
-from app.kit.slots import StreamSlots
+from app.kit.slots import Slots
 from app.kit.storage import Storage
 from app.kit.tenancy import NOBODY, bound
 from app.kit.watching import Requests
@@ -34,6 +34,8 @@ UPLOADS = 2
 FORMS = 8
 """Uploads that are received, wait or are checked at once: each is on the disk as it arrives, before
 anybody knows whether it may be."""
+FORMS_EACH = 4
+"""Of these, for one tenant."""
 FETCHES = 16
 """Requests that ask the storage at once. One that hangs holds as many threads, besides the forty of
 all others; what is sent then has its own, see ``app.kit.storage``."""
@@ -52,11 +54,11 @@ class AppState:
     storage: Storage
     bell: Bell
     relay: Relay
-    streams: StreamSlots
+    streams: Slots
     seats: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(SEATS))
     requests: Requests = field(default_factory=Requests)
     uploads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(UPLOADS))
-    forms: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(FORMS))
+    forms: Slots = field(default_factory=lambda: Slots(FORMS, FORMS_EACH))
     fetches: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(FETCHES))
 
 

@@ -6,14 +6,16 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
-from anyio import CapacityLimiter, WouldBlock
+from anyio import fail_after
 from fastapi import Request, Response, params
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope
 
-from app.kit.app_state import get_state
+from app.kit.app_state import KEY, TENANT, get_state
+from app.kit.slots import NoOwnSlot, NoSlot, Slots
+from dcpi_core.spec.errors import FieldProblem, QuotaExceeded
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +27,10 @@ DISK_SECONDS = 60
 """After which other uploads may have left a disk that was full."""
 PLACE_SECONDS = 30
 """After which another upload may be done."""
+SILENT_SECONDS = 60.0
+"""After which an upload of which nothing more comes is given up, and its place with it."""
+
+_LATER = f"and no more are taken meanwhile; try again in {PLACE_SECONDS} s"
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -41,8 +47,8 @@ class UploadRoute(APIRoute):
         async def bounded(request: Request) -> Response:
             state = get_state(request)
             limit = state.settings.max_upload_bytes
-            receive = _counting(request.receive, limit + FORM_OVERHEAD_BYTES, limit)
-            with _place(state.forms):
+            receive = _bounded(request.receive, limit + FORM_OVERHEAD_BYTES, limit)
+            with _place(state.forms, request):
                 try:
                     return await handle(_FormRequest(request.scope, receive, form))
                 except OSError as error:
@@ -91,37 +97,42 @@ class _FormRequest(Request):
 
 
 @contextmanager
-def _place(forms: CapacityLimiter) -> Iterator[None]:
+def _place(forms: Slots, request: Request) -> Iterator[None]:
     """Hold a place for an upload; one that waited unread would seem lost to its sender."""
+    owner = None if getattr(request.state, KEY, None) is None else getattr(request.state, TENANT)
     try:
-        forms.acquire_nowait()
-    except WouldBlock:
-        detail = (
-            f"{forms.total_tokens:.0f} uploads are being received or checked here, and no more "
-            f"are taken meanwhile; try again in {PLACE_SECONDS} s"
-        )
+        with forms.one(owner):
+            yield
+    except NoOwnSlot:
+        detail = f"{forms.each} uploads of yours are being received or checked here, {_LATER}"
+        problem = FieldProblem("", "uploads_at_once", detail)
+        raise QuotaExceeded(detail, [problem], retry_after_seconds=PLACE_SECONDS) from None
+    except NoSlot:
+        detail = f"{forms.total} uploads are being received or checked here, {_LATER}"
         raise HTTPException(503, detail, {"Retry-After": str(PLACE_SECONDS)}) from None
-    try:
-        yield
-    finally:
-        forms.release()
 
 
-def _counting(
+def _bounded(
     receive: Callable[[], Awaitable[Message]], most: int, announced: int
 ) -> Callable[[], Awaitable[Message]]:
+    """Receive no more than ``most`` bytes, and no longer than they come."""
     taken = 0
 
-    async def counted() -> Message:
+    async def bounded() -> Message:
         nonlocal taken
-        message = await receive()
+        try:
+            with fail_after(SILENT_SECONDS):
+                message = await receive()
+        except TimeoutError:
+            # Anything else raised here would be called a broken form by the framework.
+            detail = f"nothing more of the archive came for {SILENT_SECONDS:g} s"
+            raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, detail) from None
         taken += len(message.get("body", b""))
         if taken > most:
-            # Anything else raised here would be called a broken form by the framework.
             raise HTTPException(413, f"the archive is larger than {announced} bytes")
         return message
 
-    return counted
+    return bounded
 
 
 def _unwritten(lost: OSError) -> HTTPException:

@@ -71,6 +71,7 @@ TITLES = {
     403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
+    408: "Timed out",
     409: "Conflict",
     413: "Too large",
     415: "Unsupported media type",
@@ -84,6 +85,7 @@ CODES = {
     400: "bad_request",
     404: "not_found",
     405: "method_not_allowed",
+    408: "timed_out",
     413: TooLarge.code,
     503: "unavailable",
 }

@@ -317,27 +317,6 @@ def test_slow_uploads_leave_threads_to_others(application, monkeypatch):
     asyncio.run(scene())
 
 
-def test_an_upload_beyond_the_places_is_refused_before_it_is_read(application, state):
-    read = []
-
-    async def body():
-        read.append(1)
-        yield b"--x"
-
-    async def scene():
-        transport = httpx.ASGITransport(application)
-        headers = {"Content-Type": "multipart/form-data; boundary=x"}
-        async with httpx.AsyncClient(transport=transport, base_url=LOCAL) as http:
-            for _ in range(FORMS):
-                state.forms.acquire_on_behalf_of_nowait(object())
-            return await http.post("/v1/datasets", content=body(), headers=headers)
-
-    answer = asyncio.run(scene())
-    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
-    assert int(answer.headers["Retry-After"]) > 0
-    assert not read
-
-
 def test_an_upload_clears_away_what_a_killed_process_left(client, state):
     left = state.settings.home / "upload-left"
     left.mkdir()

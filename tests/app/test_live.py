@@ -17,7 +17,7 @@ from app.jobs.events import LOG, append_event
 from app.jobs.tail import POLL_SECONDS
 from app.kit.clock import now
 from app.kit.db import unit_of_work
-from app.kit.slots import StreamSlots
+from app.kit.slots import Slots
 from app.main import create_app
 from app.migrate import upgrade
 from app.models import ApiKey
@@ -104,7 +104,7 @@ def test_events_come_live_and_a_new_connection_goes_on_after_the_last(address, s
 
 
 def test_streams_beyond_the_limit_are_refused_for_now(address, state, job_id):
-    object.__setattr__(state, "streams", StreamSlots(1, 1))
+    object.__setattr__(state, "streams", Slots(1, 1))
     url = f"{address}/v1/jobs/{job_id}/events"
     accept = {"accept": "text/event-stream"}
 

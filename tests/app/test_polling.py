@@ -7,7 +7,7 @@ import pytest
 
 from app.jobs import control
 from app.kit.db import unit_of_work
-from app.kit.slots import StreamSlots
+from app.kit.slots import Slots
 
 
 def test_who_waits_hears_of_the_end_at_once(client, state, job_id):
@@ -32,7 +32,7 @@ def test_when_the_time_is_up_the_job_is_shown_as_it_is(client, job_id):
 
 
 def test_without_a_place_to_wait_the_answer_comes_at_once(client, state, job_id):
-    object.__setattr__(state, "streams", StreamSlots(0, 1))
+    object.__setattr__(state, "streams", Slots(0, 1))
     began = time.monotonic()
     assert client.get(f"/v1/jobs/{job_id}", params={"wait": 60}).status_code == 200
     assert time.monotonic() - began < 30.0
