@@ -30,7 +30,7 @@ class ControlPlan:
         names: the controls that apply, in the order of the report.
         images_per_class: of the base method at equal bytes.
         further_steps: of the base method at equal steps.
-        notes: a sentence for each control that does not apply, or not fully.
+        notes: a sentence for each comparison that does not apply, or not fully.
     """
 
     names: tuple[Control, ...]
@@ -50,6 +50,8 @@ def plan_controls(spec: JobSpec, sets: Mapping[str, CondensedSet], label_steps: 
     missing = {name: _why_not(name, spec, sets, label_steps) for name in spec.evaluation.controls}
     names = tuple(name for name, reason in missing.items() if reason is None)
     notes = [f"Control {name} left out: {reason}." for name, reason in missing.items() if reason]
+    if spec.evaluation.gradient_alignment and "enriched" not in sets:
+        notes.append("Gradient alignment left out: the set has no privileged labels.")
     fitting = _images_per_class(spec, sets)
     if "equal_bytes" in names and fitting == min(spec.dataset.train_per_class):
         notes.append(

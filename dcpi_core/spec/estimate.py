@@ -6,7 +6,6 @@ meant to tell minutes from hours, not to be believed to the second. Loops that m
 as if they did not. A test holds each method's count to what a short run of it does.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Annotated, Any, NamedTuple
@@ -30,7 +29,13 @@ from dcpi_core.spec.controls import (
     updates_of,
 )
 from dcpi_core.spec.job import Component, JobSpec
-from dcpi_core.spec.rules import chooses_freely, facts_at_size, is_weighted, tunes_images
+from dcpi_core.spec.rules import (
+    chooses_freely,
+    facts_at_size,
+    feature_values,
+    is_weighted,
+    tunes_images,
+)
 
 FLOPS_PER_SECOND = {"cpu": (4e10, 3e11), "cuda": (5e12, 3e13)}
 """Slow and fast effective rates: two CPU cores, one large GPU (Winograd counted as direct)."""
@@ -154,15 +159,7 @@ def _flops(spec: JobSpec, total_bytes: int, catalog: Catalog) -> float:
     steps = sum(map(label_steps, spec.privileged))
     passes = _loop_passes(base.options, updates_of(base), count, own, spec)
     seen = count * _tiles(base.options)
-    for component in spec.privileged:
-        if component.options.get("learning") == "distribution_matching":
-            passes += int(component.options["labels_per_image"]) * spec.dataset.num_train
-            continue
-        if component.options.get("learning") == "unrolled":
-            passes += label_steps(component) * _passes_of_windows(component.options, seen)
-            continue
-        updates = label_steps(component)
-        passes += _loop_passes(component.options, updates, seen, GRADIENT_MATCHING, spec)
+    passes += sum(_label_passes(component, seen, spec) for component in spec.privileged)
     frequencies = _frequency_flops(base.options, updates_of(base), count, spec, catalog)
     for name, updates in (("equal_steps", steps), ("equal_bytes", updates_of(base))):
         if name in controls:
@@ -192,6 +189,20 @@ def _loop_passes(
     return updates * (real + synthetic) + between * TRAIN_PASSES + watched
 
 
+def _label_passes(component: Component, images: int, spec: JobSpec) -> float:
+    """Forward passes that learning labels for so many images costs; none if they are assigned."""
+    options, updates = component.options, label_steps(component)
+    if not updates:
+        return 0.0
+    labels = int(options["labels_per_image"])
+    if options["learning"] == "distribution_matching":
+        return labels * spec.dataset.num_train
+    if options["learning"] == "unrolled":
+        return updates * _passes_of_windows(options, images)
+    each = {"real": TRAIN_PASSES, "synthetic": SECOND_ORDER_PASSES * labels}
+    return _loop_passes(options, updates, images, each, spec)
+
+
 def _passes_of_windows(options: dict[str, Any], images: int) -> int:
     """Forward passes of one update of labels through the training of students."""
     steps = int(options["unrolled_window"]) * min(images, 256) * SECOND_ORDER_PASSES
@@ -208,10 +219,10 @@ def _frequency_flops(
     options: dict[str, Any], updates: int, images: int, spec: JobSpec, catalog: Catalog
 ) -> float:
     """Characteristic functions at some frequencies, and the network that learns to choose them."""
-    shape = _network_facts(spec.network, spec, catalog).get("layers", {}).get("final")
-    if "frequencies" not in options or not shape:
+    width = feature_values(spec.network, spec.dataset, catalog)
+    if "frequencies" not in options or width is None:
         return 0.0
-    width, learned = math.prod(shape), options["sampling"] == "learned"
+    learned = options["sampling"] == "learned"
     # A product of matrices costs two operations per entry pair, and as much for each derivative.
     real = _of_all_classes(int(options["real_batch"]), spec) * 2 * (1 + learned)
     synthetic = images * _tiles(options) * 2 * (2 + learned)
@@ -244,6 +255,10 @@ def _alignment_images_seen(spec: JobSpec) -> int:
     # A look takes the gradients of the set without labels, with them, and of real images.
     look = 2 * count + min(ALIGNMENT_IMAGES, spec.dataset.num_train)
     return 2 * ALIGNMENT_STUDENTS * (epochs * count + looks * look)
+
+
+WHOLE = ("full", "random_other_view", "random_privileged")
+"""Controls whose images are as they were in the dataset."""
 
 
 class _Plan(NamedTuple):
@@ -315,12 +330,9 @@ def _control_images(spec: JobSpec, total_bytes: int) -> dict[str, int]:
 
 
 def _images_seen(controls: Mapping[str, int], spec: JobSpec) -> list[int]:
-    """Images that students of the controls see: random ones are whole, all others like the base."""
+    """Images that students of the controls see: real ones are whole, all others like the base's."""
     tiles = _tiles(spec.base_method.options)
-    return [
-        images if name == "random_privileged" else images * tiles
-        for name, images in controls.items()
-    ]
+    return [images if name in WHOLE else images * tiles for name, images in controls.items()]
 
 
 def _evaluation_flops(

@@ -7,6 +7,7 @@ from typing import Any, get_args
 from dcpi_core.spec.budget import check_images_per_class, images_per_class_of
 from dcpi_core.spec.catalog import Catalog, CatalogEntry, load_catalog
 from dcpi_core.spec.dataset import DatasetFacts
+from dcpi_core.spec.effects import check_effects
 from dcpi_core.spec.errors import FieldProblem, InvalidInput
 from dcpi_core.spec.job import (
     NO_PRIVILEGED,
@@ -65,6 +66,11 @@ def resolve(
     for component in privileged:
         check_schedule(component)
     wanted = request.options.evaluation
+    if wanted.full_epochs is not None and "full" not in wanted.controls:
+        raise InvalidInput.at(
+            "/options/evaluation/full_epochs",
+            "full_epochs are those of the control 'full', which controls does not name",
+        )
     controls = tuple(name for name in get_args(Control) if name in wanted.controls)
     epochs = wanted.epochs or default_epochs(wanted.protocol)
     evaluation = wanted.model_dump() | {
@@ -145,6 +151,8 @@ def _privileged(
                 f"options for {name!r}, which pi_type does not ask for; it asks for "
                 + ", ".join(wanted),
             )
+    for name in set(wanted) & {NO_PRIVILEGED}:
+        entries[name].check_options(request.options.pi.get(name, {}), f"/options/pi/{name}")
     found = tuple(
         _component(
             entry, request.options.pi.get(name, {}), f"/options/pi/{name}", request, facts, count
@@ -194,4 +202,5 @@ def _component(
         options |= row.options
     # What the catalogue itself fills in is within its limits, as a test holds.
     entry.check_options(own, pointer)
+    check_effects(own, options, options | own, pointer)
     return Component(name=entry.name, options=entry.typed(options | own))

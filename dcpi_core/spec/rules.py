@@ -20,14 +20,15 @@ def check_frequencies(base: Component, network: str, facts: DatasetFacts, catalo
     Raises:
         InvalidInput: says how wide the features may be, and which option does without that network.
     """
-    shape = facts_at_size(network, facts, catalog).get("layers", {}).get("final")
-    learned = base.options.get("sampling") == "learned"
-    if learned and shape and math.prod(shape) > WIDEST_LEARNED:
+    if base.options.get("sampling") != "learned":
+        return
+    width = feature_values(network, facts, catalog)
+    if width is not None and width > WIDEST_LEARNED:
         raise InvalidInput.at(
             "/options/base/sampling",
             f"{base.name} learns frequencies for features of at most {WIDEST_LEARNED} values, and "
-            f"those of {network} for {facts.name!r} have {math.prod(shape)}; set sampling to "
-            "'normal', or take a deeper network",
+            f"those of {network} for {facts.name!r} have {width}; set sampling to 'normal', or "
+            "take a deeper network",
         )
 
 
@@ -130,6 +131,27 @@ def facts_at_size(network: str, facts: DatasetFacts, catalog: Catalog) -> dict[s
     height, width = padded_size(facts.channels, facts.height, facts.width)
     by_size: dict[str, dict[str, Any]] = catalog.networks[network].facts.get("by_size", {})
     return by_size.get(str(height), {}) if height == width else {}
+
+
+def feature_values(network: str, facts: DatasetFacts, catalog: Catalog) -> int | None:
+    """Values of a network's features of one image; None where none were measured.
+
+    Between sizes that the catalogue knows, and beyond them, as if they grew with the area: right
+    for maps up to a row of pixels.
+    """
+    by_size: dict[str, dict[str, Any]] = catalog.networks[network].facts.get("by_size", {})
+    known: dict[int, int] = {
+        int(size) ** 2: math.prod(each["layers"]["final"]) for size, each in by_size.items()
+    }
+    if not known:
+        return None
+    area = math.prod(padded_size(facts.channels, facts.height, facts.width))
+    below = max((size for size in known if size <= area), default=min(known))
+    above = min((size for size in known if size > below), default=below)
+    if area <= below or above == below:
+        return max(1, round(known[below] * area / below))
+    part = (area - below) / (above - below)
+    return round(known[below] + part * (known[above] - known[below]))
 
 
 def check_layers(

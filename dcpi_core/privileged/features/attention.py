@@ -25,7 +25,8 @@ SOURCE = "DCPI paper, attention labels (arXiv 2410.01611)"
 class AttentionOptions(FeatureOptions):
     """Options of feature labels, and how their maps are pooled.
 
-    There is no task term: a classifier cannot read a pooled map.
+    A student's loss has no task term: a classifier cannot read a pooled map. While whole maps are
+    learned, that of Eq. 4 acts on them, with ``label_task_weight``.
     """
 
     pooling: Pooling = Field("average", description="how a map is pooled")

@@ -187,6 +187,13 @@ class TestWhichApply:
         assert [note.split()[1] for note in plan.notes] == list(ALL)
         assert all("no privileged labels" in note for note in plan.notes)
 
+    def test_nor_is_there_a_gradient_to_compare(self):
+        base = CondensedSet(torch.zeros(6, 3, 8, 8), LABELS)
+        asked = spec(())
+        evaluation = asked.evaluation.model_copy(update={"gradient_alignment": True})
+        plan = plan_controls(asked.model_copy(update={"evaluation": evaluation}), {"base": base}, 0)
+        assert plan.notes == ("Gradient alignment left out: the set has no privileged labels.",)
+
     def test_but_those_that_ask_nothing_of_labels(self):
         base = CondensedSet(torch.zeros(6, 3, 8, 8), LABELS)
         plan = plan_controls(spec(ANY_SET), {"base": base}, 0)

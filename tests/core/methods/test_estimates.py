@@ -1,13 +1,9 @@
 """What the estimate counts for each matching method against what a short run of it does.
 
-Operations are counted, not timed, so that a busy machine changes nothing. Convolutions take the
-plain way here, as they are counted: as direct ones.
+Convolutions take the plain way here, as they are counted: as direct ones.
 """
 
 import pytest
-import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from dcpi_core.networks import first_order
 from dcpi_core.registry import METHODS
@@ -15,6 +11,7 @@ from dcpi_core.spec.catalog import load_catalog
 from dcpi_core.spec.estimate import estimate
 from dcpi_core.spec.job import JobRequest
 from dcpi_core.spec.resolve import resolve
+from tests.core.operations import Counter
 from tests.core.problems import blobs, context
 
 SMALL = {
@@ -30,23 +27,6 @@ SMALL = {
     "settled": 0.0,  # nothing ends early: the estimate counts loops at their bounds
     "learned": 1.0,
 }
-
-
-class Counter(TorchDispatchMode):
-    """Operations of products and convolutions, forwards and backwards, in one thread.
-
-    By torch's own formulas; its counter breaks where a gradient is asked for by name.
-    """
-
-    total = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        out = function(*args, **kwargs)
-        formula = flop_registry.get(function._overloadpacket)
-        if formula is not None:
-            self.total += formula(*args, **kwargs, out_val=out)
-        return out
 
 
 MATCHING = [e for e in METHODS if ".matching." in e.target.__module__]
@@ -103,10 +83,3 @@ def test_a_pool_costs_what_is_estimated(tmp_path, monkeypatch):
         return estimated(entry, source, 1, 2)
 
     assert 0.5 < (flops(3) - flops(1)) / counter.total < 2
-
-
-def test_the_operations_of_a_plain_network_are_counted():
-    """The ruler itself: a product of matrices is two operations per pair of entries."""
-    with Counter() as counter:
-        torch.ones(3, 5) @ torch.ones(5, 7)
-    assert counter.total == 2 * 3 * 5 * 7

@@ -9,6 +9,7 @@ from dcpi_core.spec.errors import InvalidInput
 from dcpi_core.spec.estimate import _forward_flops, estimate, estimate_verification
 from dcpi_core.spec.job import JobRequest
 from dcpi_core.spec.resolve import resolve
+from dcpi_core.spec.rules import feature_values
 from tests.core.problems import blobs, context
 
 
@@ -115,12 +116,45 @@ class TestControls:
         assert self.more("full", pi_type="none") == pytest.approx(self.students(200))
         assert self.more("random_other_view", pi_type="none") == pytest.approx(self.students(4))
 
+    def test_real_images_are_whole_also_beside_tiles(self):
+        for name, images in (("full", 200), ("random_other_view", 4), ("other_view", 4 * 4)):
+            found = self.more(name, method="idm", pi_type="none")
+            assert found == pytest.approx(self.students(images)), name
+
     def test_controls_that_do_not_apply_cost_nothing(self):
         for name in ("equal_steps", "noise"):
             assert self.more(name) == 0
         assert self.more("equal_steps", method="random", **LEARNED) == 0
         assert self.more("permuted", pi_type="soft") == 0
         assert self.more("permuted", pi_type="none") == 0
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "values"),
+    [
+        ("ConvNetD3", (3, 32, 32), 128 * 4 * 4),
+        ("ConvNetD3", (3, 40, 40), 128 * 5 * 5),
+        ("ConvNetD3", (3, 32, 48), 128 * 4 * 6),
+        ("ConvNetD3", (3, 448, 448), 128 * 56 * 56),
+        ("ResNet18", (3, 40, 40), 512),
+    ],
+)
+def test_values_of_features_are_known_at_any_size(network, shape, values):
+    found = feature_values(network, facts(*shape), load_catalog())
+    assert found == pytest.approx(values, rel=0.03)
+    assert feature_values("ConvNetD8", facts(*shape), load_catalog()) is None, "never measured"
+
+
+def test_frequencies_cost_more_for_larger_images_whether_they_were_measured_or_not():
+    sizes = ((3, side, side) for side in (28, 32, 36, 40, 44, 48, 56, 64))
+    found = [estimate(spec(each, "none", "ConvNetD3", "ncfm")).flops for each in sizes]
+    assert found == sorted(found)
+
+
+@pytest.mark.parametrize("shape", [(3, 100, 100), (3, 96, 96)])
+def test_a_network_of_frequencies_that_is_too_wide_is_refused_at_any_size(shape):
+    with pytest.raises(InvalidInput, match="at most 8192 values"):
+        spec(shape, "none", "ConvNetD3", "ncfm")
 
 
 def test_feature_matching_costs_what_it_passes():
@@ -207,7 +241,6 @@ class TestTeachers:
         [
             ({}, 1),
             ({"labels_per_image": 3}, 3),
-            ({"label_networks": "trained"}, 1),
             (LEARNED | {"label_networks": "trained"}, 5),
             (LEARNED | {"label_networks": "trained", "label_init": "noise"}, 4),
             ({"label_init": "noise"}, 0),

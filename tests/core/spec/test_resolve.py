@@ -300,7 +300,9 @@ def test_learning_that_leaves_images_alone_cannot_tune_them(learning):
 
 def test_what_nobody_asked_for_is_not_in_the_spec_and_its_digest():
     """Results are found again by the digest: a later default that entered it would lose them."""
-    plain, asked = resolved(), resolved(options={"evaluation": {"full_epochs": 3}})
+    control = {"controls": ["full"]}
+    plain = resolved(options={"evaluation": control})
+    asked = resolved(options={"evaluation": control | {"full_epochs": 3}})
     assert "full_epochs" not in plain.model_dump(mode="json")["evaluation"]
     assert asked.model_dump(mode="json")["evaluation"]["full_epochs"] == 3
     assert asked.digest() != plain.digest()
