@@ -46,7 +46,7 @@ class Client:
             headers=_credentials(api_key),
             timeout=timeout,
             transport=transport,
-            trust_env=not _is_this_machine(url.host),
+            mounts=_without_a_proxy(url.host),
         )
         carrier = Transport(self._http, retries)
         self.jobs = Jobs(carrier, "/v1/jobs", Job)
@@ -99,8 +99,10 @@ def _credentials(api_key: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
-def _is_this_machine(host: str) -> bool:
+def _without_a_proxy(host: str) -> dict[str, None]:
+    """Of all that the environment may say to httpx, this machine is spared the proxy alone."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        local = ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost"
+        local = host == "localhost"
+    return {f"all://[{host}]" if ":" in host else f"all://{host}": None} if local else {}
