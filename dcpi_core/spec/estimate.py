@@ -257,10 +257,6 @@ def _alignment_images_seen(spec: JobSpec) -> int:
     return 2 * ALIGNMENT_STUDENTS * (epochs * count + looks * look)
 
 
-WHOLE = ("full", "random_other_view", "random_privileged")
-"""Controls whose images are as they were in the dataset."""
-
-
 class _Plan(NamedTuple):
     """What of a ``TrainingPlan`` tells the networks of one job apart."""
 
@@ -327,6 +323,10 @@ def _control_images(spec: JobSpec, total_bytes: int) -> dict[str, int]:
         # As many images as give the same work in the epochs of the others.
         found["full"] = spec.dataset.num_train * passes // (own + 1)
     return found
+
+
+WHOLE = ("full", "random_other_view", "random_privileged")
+"""Controls whose images are as they were in the dataset."""
 
 
 def _images_seen(controls: Mapping[str, int], spec: JobSpec) -> list[int]:

@@ -151,8 +151,9 @@ def _privileged(
                 f"options for {name!r}, which pi_type does not ask for; it asks for "
                 + ", ".join(wanted),
             )
-    for name in set(wanted) & {NO_PRIVILEGED}:
-        entries[name].check_options(request.options.pi.get(name, {}), f"/options/pi/{name}")
+    if NO_PRIVILEGED in wanted:
+        given = request.options.pi.get(NO_PRIVILEGED, {})
+        entries[NO_PRIVILEGED].check_options(given, f"/options/pi/{NO_PRIVILEGED}")
     found = tuple(
         _component(
             entry, request.options.pi.get(name, {}), f"/options/pi/{name}", request, facts, count
