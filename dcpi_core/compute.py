@@ -32,6 +32,8 @@ CPU_MICRO_BATCH = 32
 GPU_BATCH = 256
 """Images per pass on a GPU from which a job that ran out of memory is made smaller; as a rule there
 is no limit, and this is the batch of most protocols."""
+GRAPH_BATCHES = 8
+"""Passes of as many images as fit whose graphs are in memory where a training is unrolled."""
 WHOLE_SET_BATCH = 1024
 """Images per pass where a whole set is passed at once, which may be of any size."""
 
@@ -87,6 +89,11 @@ class Runtime:
     def side_by_side(self) -> int:
         """How many independent pieces of work ``map`` does at the same time."""
         return self.threads if self.device.type == "cpu" else 1
+
+    @property
+    def graph_images(self) -> int | None:
+        """Images times steps of a training whose graphs are in memory at once; None: no limit."""
+        return self.micro_batch and GRAPH_BATCHES * self.micro_batch
 
     @property
     def for_whole_sets(self) -> "Runtime":

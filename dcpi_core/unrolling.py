@@ -7,25 +7,21 @@ they move to where training on them leads to a better student, as Bohdal et al. 
 students at different places of theirs, after Feng et al. (ICLR 2024, arXiv 2311.07025).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn import functional as F
+from torch import Tensor
 
 from dcpi_core.compute import sent
-from dcpi_core.condensed import CondensedSet, PrivilegedLabels, StudentOutput
 from dcpi_core.context import Context
 from dcpi_core.networks import Network
 from dcpi_core.ops.parameters import flatten, unflatten
-from dcpi_core.rng import Streams
 from dcpi_core.spec.base import Options
 from dcpi_core.spec.controls import WINDOWS_PER_UPDATE
-from dcpi_core.training import Recipe, gradients
+from dcpi_core.training import gradients
+from dcpi_core.window import Course, Lesson, Pupil, lesson
 
 BETAS = (0.9, 0.99)
 EPSILON = 1e-12
@@ -52,112 +48,6 @@ class UnrolledOptions(Options):
         le=1,
         description="unrolled: first movement per update, relative to the labels; falls to zero",
     )
-
-
-@dataclass(frozen=True)
-class Course:
-    """What students are trained on, and how.
-
-    Attributes:
-        images: (n, C, H, W).
-        targets: (n,) class labels.
-        labels: from the values that are learned to what students see, differentiable.
-        recipe: without augmentation.
-        streams: the order of the images where they are more than a batch.
-    """
-
-    images: Tensor
-    targets: Tensor
-    labels: Callable[[Tensor], PrivilegedLabels]
-    recipe: Recipe
-    streams: Streams
-
-    @classmethod
-    def on(
-        cls, condensed: CondensedSet, labels: Callable[[Tensor], PrivilegedLabels], ctx: Context
-    ) -> "Course":
-        """The protocol ``dc`` on these images."""
-        device = ctx.runtime.device
-        images, targets = sent(condensed.images, device), sent(condensed.labels, device)
-        return cls(images, targets, labels, Recipe(), ctx.streams)
-
-    @property
-    def batches(self) -> int:
-        """Steps of an epoch."""
-        return -(-len(self.targets) // self.recipe.batch_size)
-
-    @property
-    def steps(self) -> int:
-        """Steps of a whole training."""
-        return len(self.recipe.learning_rates()) * self.batches
-
-    def batch(self, step: int) -> Tensor:
-        """Which images a step is made on."""
-        epoch, number = divmod(step, self.batches)
-        size = self.recipe.batch_size
-        draw = self.streams.generator("shuffle", epoch)
-        order = torch.randperm(len(self.targets), generator=draw)
-        return sent(order[number * size : (number + 1) * size], self.images.device)
-
-    def rate(self, step: int) -> float:
-        """Learning rate of a step."""
-        return self.recipe.learning_rates()[step // self.batches]
-
-    def forgets(self, step: int) -> bool:
-        """Whether the optimiser is a new one from this step on."""
-        return step > 0 and self.rate(step) != self.rate(step - 1)
-
-
-class Pupil(NamedTuple):
-    """A student in training: its parameters and momentum, (P,) each, and the steps done."""
-
-    parameters: Tensor
-    momentum: Tensor
-    steps: int
-
-
-def unrolled(network: Network, pupil: Pupil, window: int, values: Tensor, course: Course) -> Pupil:
-    """The student ``window`` steps later, differentiable in the labels' ``values``.
-
-    The steps are those of ``training.fit``. Their graphs are alive until the backward pass.
-
-    Args:
-        network: gives the architecture; its own parameters are neither used nor changed.
-        pupil: as it is now.
-        values: as ``course.labels`` takes them.
-    """
-    objective, labels, recipe = _Objective(network), course.labels(values), course.recipe
-    parameters, momentum = pupil.parameters.detach().requires_grad_(), pupil.momentum
-    for step in range(pupil.steps, pupil.steps + window):
-        where = course.batch(step)
-        own = {f"network.{k}": v for k, v in unflatten(parameters, network).items()}
-        seen = labels.batch(where).for_batch(course.streams.generator("labels", step))
-        given = (course.images[where], course.targets[where], seen)
-        loss = functional_call(objective, own, given)
-        (gradient,) = torch.autograd.grad(loss, parameters, create_graph=True)
-        kept = 0.0 if course.forgets(step) else recipe.momentum
-        momentum = kept * momentum + gradient + recipe.weight_decay * parameters
-        parameters = parameters - course.rate(step) * momentum
-    return Pupil(parameters, momentum, pupil.steps + window)
-
-
-class _Objective(nn.Module):
-    """A student's objective on a batch, differentiable twice, to be called functionally."""
-
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor, targets: Tensor, labels: PrivilegedLabels) -> Tensor:
-        network = self.network
-        last = network.num_layers
-        seen = {last} | ({network.layer_number(labels.layer)} if labels.layer else set())
-        maps = network.maps(images, seen)
-        output = StudentOutput(network, maps, network.classify(maps[last]))
-        loss = labels.loss(output, targets)
-        if labels.replaces_hard_labels:
-            return loss
-        return loss + F.cross_entropy(output.logits, targets)
 
 
 def nobody(values: Tensor, options: UnrolledOptions, ctx: Context) -> dict[str, Tensor]:
@@ -204,64 +94,63 @@ def update(  # noqa: PLR0913 - all of them make one function of the state
         state: from ``nobody`` or the update before; not changed.
         number: of this update, from 0.
     """
-    found = ctx.runtime.map(
-        lambda turn: _lesson(turn, values, state, course, options, ctx),
+    turns = ctx.runtime.map(
+        lambda turn: _turn(turn, values, state, course, options, ctx),
         range(number * WINDOWS_PER_UPDATE, (number + 1) * WINDOWS_PER_UPDATE),
     )
     state = {name: value.clone() for name, value in state.items()}
-    for lesson in found:
-        state["parameters"][lesson.student] = lesson.pupil.parameters.cpu()
-        state["momentum"][lesson.student] = lesson.pupil.momentum.cpu()
-        state["steps"][lesson.student] = lesson.pupil.steps
-        state["lives"][lesson.student] = lesson.life
+    for student, life, found in turns:
+        state["parameters"][student] = found.pupil.parameters.cpu()
+        state["momentum"][student] = found.pupil.momentum.cpu()
+        state["steps"][student] = found.pupil.steps
+        state["lives"][student] = life
     # In plain order, as a checkpoint stores it: sums over another order round differently.
-    gradient = torch.stack([lesson.gradient.cpu().contiguous() for lesson in found]).mean(0)
+    gradient = torch.stack([turn.lesson.gradient.cpu().contiguous() for turn in turns]).mean(0)
     unit = float(start.square().mean().sqrt())
     rate = options.unrolled_rate * unit * (1 - number / options.unrolled_updates)
     moved = values - rate * _direction(gradient, state, number + 1)
-    return Update(moved, state, sum(lesson.loss for lesson in found) / len(found))
+    return Update(moved, state, sum(turn.lesson.loss for turn in turns) / len(turns))
 
 
-class _Lesson(NamedTuple):
-    """What one window taught."""
+class _Turn(NamedTuple):
+    """Whose window it was, in which of its trainings, and what it taught."""
 
     student: int
     life: int
-    pupil: Pupil
-    gradient: Tensor
-    loss: float
+    lesson: Lesson
 
 
-def _lesson(
-    turn: int,
+def _turn(
+    number: int,
     values: Tensor,
     state: dict[str, Tensor],
     course: Course,
     options: UnrolledOptions,
     ctx: Context,
-) -> _Lesson:
-    student, window = turn % options.unrolled_students, options.unrolled_window
+) -> _Turn:
+    student, window = number % options.unrolled_students, options.unrolled_window
     life, steps = int(state["lives"][student]), int(state["steps"][student])
     if steps + window > _end(student, life, course, options):
         life, steps = life + 1, 0
     network = ctx.fresh_network("pupil", student, life).train()
+    device = ctx.runtime.device
     if steps:
         parameters, momentum = state["parameters"][student], state["momentum"][student]
-        device = ctx.runtime.device
         before = Pupil(sent(parameters, device), sent(momentum, device), steps)
     else:
         first = flatten(network.parameters()).detach()
         before = Pupil(first, torch.zeros_like(first), 0)
-    leaf = sent(values, ctx.runtime.device).detach().requires_grad_()
     order = ctx.streams.child("pupil_order", student, life)
-    after = unrolled(network, before, window, leaf, replace(course, streams=order))
-    with torch.no_grad():
-        for name, value in unflatten(after.parameters, network).items():
-            network.get_parameter(name).copy_(value)
-    loss, judgement = _judged(network, turn, options.unrolled_real_images, ctx)
-    (gradient,) = torch.autograd.grad(after.parameters, leaf, judgement)
-    later = Pupil(after.parameters.detach(), after.momentum.detach(), after.steps)
-    return _Lesson(student, life, later, gradient, loss)
+    found = lesson(
+        network,
+        before,
+        window,
+        sent(values, device),
+        replace(course, streams=order),
+        judge=lambda parameters: _judged(network, parameters, number, options, ctx),
+        graph_images=ctx.runtime.graph_images,
+    )
+    return _Turn(student, life, found)
 
 
 def _end(student: int, life: int, course: Course, options: UnrolledOptions) -> int:
@@ -269,10 +158,15 @@ def _end(student: int, life: int, course: Course, options: UnrolledOptions) -> i
     return course.steps if life else course.steps * (student + 1) // options.unrolled_students
 
 
-def _judged(network: Network, turn: int, count: int, ctx: Context) -> tuple[float, Tensor]:
-    """Loss of a network on ``count`` real images of all classes, and its gradient (P,)."""
-    draw = ctx.streams.generator("judging", turn)
-    index = torch.randint(len(ctx.train), (count,), generator=draw)
+def _judged(
+    network: Network, parameters: Tensor, number: int, options: UnrolledOptions, ctx: Context
+) -> tuple[float, Tensor]:
+    """Loss on real images of all classes of a student with these parameters, and its gradient."""
+    with torch.no_grad():
+        for name, value in unflatten(parameters, network).items():
+            network.get_parameter(name).copy_(value)
+    draw = ctx.streams.generator("judging", number)
+    index = torch.randint(len(ctx.train), (options.unrolled_real_images,), generator=draw)
     targets = sent(ctx.train.labels[index], ctx.runtime.device)
     found, result = gradients(network, ctx.normalised(index), targets, ctx.runtime)
     return float(result.loss), flatten(found)

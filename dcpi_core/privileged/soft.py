@@ -20,7 +20,8 @@ from dcpi_core.privileged.base import Enrichment, TeacherOptions, drift
 from dcpi_core.real_training import TrainingPlan
 from dcpi_core.registry import PRIVILEGED_TYPES
 from dcpi_core.training import predict
-from dcpi_core.unrolling import Course, UnrolledOptions, nobody, update
+from dcpi_core.unrolling import UnrolledOptions, nobody, update
+from dcpi_core.window import Course
 
 LEAST = 1e-3
 """Of all classes together, the probability that learning starts from at least: logarithms are

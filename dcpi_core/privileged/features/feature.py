@@ -48,7 +48,8 @@ from dcpi_core.registry import PRIVILEGED_TYPES
 from dcpi_core.spec.controls import label_steps, networks_matched_at, teachers_of
 from dcpi_core.spec.job import Component
 from dcpi_core.spec.rules import tunes_images
-from dcpi_core.unrolling import Course, UnrolledOptions, nobody, update
+from dcpi_core.unrolling import UnrolledOptions, nobody, update
+from dcpi_core.window import Course
 
 RELATIVE_STEP = 2e-3
 """What an automatic label step aims at: movement per step, relative to the labels' size."""

@@ -9,6 +9,7 @@ from dcpi_core.checkpoint import load_tensors, pack, save_tensors, unpack
 from dcpi_core.condensed import CondensedSet
 from dcpi_core.privileged.features.attention import AttentionOptions, SpatialAttention
 from dcpi_core.privileged.features.feature import Feature, FeatureOptions, FeatureState
+from tests.core.graphs import most_bytes_kept
 from tests.core.problems import blobs, context
 
 SMALL = {
@@ -105,6 +106,25 @@ def test_what_is_learned_does_not_depend_on_the_number_of_threads(ctx, condensed
     kind = feature(unrolled_updates=2)
     one, two = (learned(kind, condensed, own)[0].values for own in (alone, beside))
     torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
+
+
+def test_little_memory_changes_nothing_but_rounding(ctx, condensed):
+    """Graphs of one step at a time, where there were three."""
+
+    def found(batch):
+        own = replace(ctx, runtime=replace(ctx.runtime, threads=1, micro_batch=batch))
+        state = None
+
+        def learn():
+            nonlocal state
+            state, _ = learned(feature(unrolled_updates=1), condensed, own)
+
+        kept = most_bytes_kept(learn)
+        return state.values, kept
+
+    (whole, much), (pieces, little) = found(None), found(1)
+    torch.testing.assert_close(pieces, whole, rtol=1e-3, atol=1e-4)
+    assert little < 0.6 * much
 
 
 def test_students_may_have_batch_norm(tmp_path):
