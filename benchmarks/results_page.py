@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from benchmarks.panels import Curve, panels_svg
 from benchmarks.reproduce.cells import Cell, Table
 from benchmarks.reproduce.results import syntheses
 from benchmarks.reproduce.tables import TABLES
@@ -19,6 +20,7 @@ from benchmarks.scatter import Point, scatter_svg
 
 RESULTS = Path(__file__).with_name("results")
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
+IMAGES = PAGE.parent / "images"
 
 HEAD = """# Results
 
@@ -64,11 +66,12 @@ def render() -> dict[Path, str]:
     searched = RESULTS / "label_search.json"
     if searched.exists():
         charts = _charts(json.loads(searched.read_text()))
-    parts += [
-        "\n".join(reproduced(json.loads(path.read_text()), table))
-        for name, table in TABLES.items()
-        for path in sorted((RESULTS / "reproduce").glob(f"{name}_*.json"))
-    ]
+    for name, table in TABLES.items():
+        for path in sorted((RESULTS / "reproduce").glob(f"{name}_*.json")):
+            found, chart = json.loads(path.read_text()), IMAGES / f"{path.stem}.svg"
+            if table.beside:
+                charts[chart] = curves_svg(found, table, table.beside)
+            parts.append("\n".join(reproduced(found, table, chart.name if table.beside else "")))
     speeds = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
     parts.append("\n".join(_speed([found for found in speeds if "ratio_median" in found])))
     return charts | {PAGE: "\n".join(parts)}
@@ -86,7 +89,7 @@ def _charts(found: dict[str, Any]) -> dict[Path, str]:
 
 
 def _chart_path(base: str) -> Path:
-    return PAGE.parent / "images" / f"labels_{re.sub('[^a-z0-9]+', '_', base)}.svg"
+    return IMAGES / f"labels_{re.sub('[^a-z0-9]+', '_', base)}.svg"
 
 
 def _point(cell: dict[str, Any]) -> Point:
@@ -114,12 +117,35 @@ def _service(found: dict[str, Any]) -> Iterator[str]:
         yield f"\nProtocol `{protocol}`, {epochs} epochs. {_machine(job)}"
 
 
-def reproduced(found: dict[str, Any], table: Table) -> Iterator[str]:
-    """The section of one table, line by line."""
+def curves_svg(found: dict[str, Any], table: Table, beside: str) -> str:
+    """Accuracy of what is trained on without labels, over the share of the training set."""
+    wanted = [cell for cell in table.cells if cell.arm == "base"]
+    curves = {row: _curve(row, wanted, found, table) for row in {cell.row for cell in wanted}}
+    reference = curves.pop(beside)
+    return panels_svg(list(curves.values()), reference, f"CIFAR-10, {table.title}")
+
+
+def _curve(row: str, cells: Sequence[Cell], found: dict[str, Any], table: Table) -> Curve:
+    own = {float(cell.column.rstrip(" %")): cell for cell in cells if cell.row == row}
+    runs = {
+        share: [run for runs in syntheses(cell, found, table.seeds).values() for run in runs]
+        for share, cell in own.items()
+    }
+    return Curve(
+        row,
+        ours={x: (100 * fmean(all_), 100 * stdev(all_)) for x, all_ in runs.items() if all_},
+        paper={x: cell.paper for x, cell in own.items() if cell.paper is not None},
+    )
+
+
+def reproduced(found: dict[str, Any], table: Table, chart: str = "") -> Iterator[str]:
+    """The section of one table, line by line; ``chart`` is the file of its picture, if any."""
     scale = {"cpu": "short runs that fit a CPU", "paper": "the published settings"}[found["scale"]]
     yield f"## {table.title}\n"
     brackets = "; the paper's number in brackets" if any(c.paper for c in table.cells) else ""
     yield f"{table.caption} On `{found['dataset']}`, {scale}{brackets}.\n"
+    if chart:
+        yield f"![accuracy over the size of the set](images/{chart})\n"
     yield "| | " + " | ".join(table.columns) + " |"
     yield "|---" + "|---:" * len(table.columns) + "|"
     cells = {(cell.row, cell.column): cell for cell in table.cells}

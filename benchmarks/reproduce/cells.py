@@ -106,6 +106,8 @@ class Table:
     Attributes:
         seeds: how often everything is synthesised anew; a cell is then the mean over syntheses.
         gains: pairs of rows whose difference is stated, with its standard error over syntheses.
+        beside: the row beside which those without labels are drawn, over columns that are shares
+            of the training set; none if there is no such picture.
     """
 
     title: str
@@ -113,6 +115,7 @@ class Table:
     cells: tuple[Cell, ...]
     seeds: tuple[int, ...] = (0,)
     gains: tuple[tuple[str, str], ...] = ()
+    beside: str | None = None
 
     @property
     def rows(self) -> list[str]:
