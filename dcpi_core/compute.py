@@ -91,9 +91,9 @@ class Runtime:
         return self.threads if self.device.type == "cpu" else 1
 
     @property
-    def graph_images(self) -> int | None:
-        """Images times steps of a training whose graphs are in memory at once; None: no limit."""
-        return self.micro_batch and GRAPH_BATCHES * self.micro_batch
+    def graph_images(self) -> int:
+        """Images times steps of a training whose graphs may be in memory at once."""
+        return GRAPH_BATCHES * (self.micro_batch or GPU_BATCH)
 
     @property
     def for_whole_sets(self) -> "Runtime":
