@@ -53,6 +53,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """The application; connections are made here, servers are asked only when needed."""
     settings = settings or Settings.read()
     required = keys_required(settings)  # first of all: it may be that we must not start
+    logs.configure(settings.log_format)
     app = FastAPI(
         title="DCPI",
         version=__version__,
@@ -111,7 +112,6 @@ async def _home() -> RedirectResponse:
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state: AppState = app.state.dcpi
-    logs.configure(state.settings.log_format)
     state.relay.start()
     app.state.courier.start()
     yield

@@ -9,7 +9,7 @@ from app.jobs.reuse import code_version
 from app.kit.clock import now
 from app.kit.ids import new_id
 from app.models import Condensed, Job
-from dcpi_core.spec.report import Report
+from dcpi_core.spec.report import Arm, Report, shipped_arm
 
 MEDIA_TYPES = {
     ".json": "application/json",
@@ -34,7 +34,11 @@ def describe_bundle(job: Job, directory: Path) -> Condensed:
     """The row of the bundle in ``directory``; nothing is stored yet."""
     report = Report.model_validate_json((directory / "report.json").read_text(encoding="utf-8"))
     files = [_describe(directory, path) for path in sorted(directory.rglob("*")) if path.is_file()]
+    # Of several students the first counts, which the dictionary is given last.
     headline = {arm.name: _summary(arm) for arm in reversed(report.arms)}
+    shipped = shipped_arm(report.arms)
+    if shipped is None:
+        raise ValueError(f"{directory.name}: the report does not say what the bundle is worth")
     return Condensed(
         id=new_id("cds"),
         tenant_id=job.tenant_id,
@@ -43,7 +47,7 @@ def describe_bundle(job: Job, directory: Path) -> Condensed:
         base_method=job.base_method,
         pi_types=job.pi_types,
         images_per_class=job.images_per_class,
-        top1=report.arms[-1].mean,
+        top1=shipped.mean,
         bytes_total=report.bytes.total,
         manifest=json.loads((directory / "manifest.json").read_text(encoding="utf-8")),
         report=report.model_dump(mode="json"),
@@ -54,7 +58,7 @@ def describe_bundle(job: Job, directory: Path) -> Condensed:
     )
 
 
-def _summary(arm: Any) -> dict[str, Any]:
+def _summary(arm: Arm) -> dict[str, Any]:
     return {"title": arm.title, "mean": arm.mean, "std": arm.std, "n": arm.n}
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.selectable import ForUpdateParameter
 
 from app.jobs.repository import has_type
 from app.kit.pages import PageQuery
-from app.models import Condensed, Verification
+from app.models import Condensed, Job, Verification
 from dcpi_core.spec.errors import NotFound
 
 
@@ -26,6 +26,10 @@ def find(session: Session, page: PageQuery, filters: dict[str, Any]) -> list[Con
     statement = select(Condensed)
     if pi_type := filters.pop("pi_type", None):
         statement = statement.where(has_type(Condensed.pi_types, pi_type))
+    if dataset := filters.pop("dataset", None):
+        of_upload = select(Job.id).where(Job.dataset_id == dataset)
+        named = Condensed.dataset == dataset
+        statement = statement.where(or_(named, Condensed.job_id.in_(of_upload)))
     for name, value in filters.items():
         if value is not None:
             statement = statement.where(getattr(Condensed, name) == value)

@@ -43,7 +43,9 @@ class CondensedRead(BaseModel):
     base_method: str
     pi_type: list[str]
     images_per_class: int
-    top1: float = Field(description="mean test accuracy of students trained on it, 0 to 1")
+    top1: float = Field(
+        description="mean test accuracy, 0 to 1, of students trained on it with all of its labels"
+    )
     headline: dict[str, Any] = Field(description="mean, std and n of every arm of the report")
     bytes_total: int
     verified: Verified

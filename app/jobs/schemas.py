@@ -58,7 +58,7 @@ class JobRead(BaseModel):
     progress: JobProgress | None
     attempt: int
     queue_ahead: int | None = Field(
-        description="your queued jobs before this one; 1000: so many or more"
+        description="your queued jobs before this one; 1000: so many or more; not counted in lists"
     )
     priority: Priority
     cached: bool = Field(description="the result is that of an earlier job with the same spec")

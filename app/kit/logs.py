@@ -80,7 +80,15 @@ class _ToStderr(logging.StreamHandler[TextIO]):
 
 
 def configure(kind: Format) -> None:
-    """Have this process log to standard error; a second call changes the format."""
+    """Have this process log to standard error; a second call changes the format.
+
+    The server's own logs come this way too, so that a traceback of it is like any other. Its lines
+    for each request are left out: the application writes one with the request's name.
+    """
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        server = logging.getLogger(name)
+        server.handlers.clear()
+        server.propagate = name != "uvicorn.access"
     root = logging.getLogger()
     for handler in [known for known in root.handlers if isinstance(known, _ToStderr)]:
         root.removeHandler(handler)

@@ -6,8 +6,8 @@ from typing import Self
 
 import httpx
 
-from dcpi_core.client.models import Component, Condensed, Dataset, Job, WebhookEndpoint
-from dcpi_core.client.resources import Collection, CondensedDatasets, Datasets, Jobs
+from dcpi_core.client.models import Condensed, Dataset, Job, WebhookEndpoint
+from dcpi_core.client.resources import Catalogue, CondensedDatasets, Datasets, Jobs
 from dcpi_core.client.transport import Transport
 from dcpi_core.client.webhooks import WebhookEndpoints
 from dcpi_core.spec.errors import InvalidInput
@@ -53,9 +53,9 @@ class Client:
         self.datasets = Datasets(carrier, "/v1/datasets", Dataset)
         self.condensed = CondensedDatasets(carrier, "/v1/condensed", Condensed)
         self.webhooks = WebhookEndpoints(carrier, "/v1/webhook-endpoints", WebhookEndpoint)
-        self.methods = Collection(carrier, "/v1/methods", Component)
-        self.privileged_types = Collection(carrier, "/v1/privileged-types", Component)
-        self.architectures = Collection(carrier, "/v1/architectures", Component)
+        self.methods = Catalogue(carrier, "/v1/methods")
+        self.privileged_types = Catalogue(carrier, "/v1/privileged-types")
+        self.architectures = Catalogue(carrier, "/v1/architectures")
 
     @property
     def base_url(self) -> str:

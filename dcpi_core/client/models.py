@@ -77,7 +77,7 @@ class Job(Answer):
     """One job: ``kind`` is condense, or verify, which has no result but a verification.
 
     Attributes:
-        queue_ahead: your queued jobs before it; none once it is not queued.
+        queue_ahead: your queued jobs before it; none once it is not queued, and none in lists.
         attempt: how many attempts at it have begun, without those that cost none.
         cached: its result is that of an earlier job with the same spec.
         estimate: what it was expected to cost; none if this version cannot read it.
@@ -164,7 +164,7 @@ class Condensed(Answer):
     """One condensed dataset.
 
     Attributes:
-        top1: mean test accuracy of students trained on it, in [0, 1].
+        top1: mean test accuracy of students trained on it with all of its labels, in [0, 1].
         headline: mean, std and n of every arm of its report.
         urls: paths of its parts at the service.
     """

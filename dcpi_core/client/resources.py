@@ -21,6 +21,7 @@ from dcpi_core.client.errors import ApiError
 from dcpi_core.client.models import (
     Answer,
     Attempt,
+    Component,
     Condensed,
     Dataset,
     Event,
@@ -85,6 +86,26 @@ class Collection(Generic[A]):
 
     def _at(self, item: str, *more: str) -> str:
         return "/".join([self._path, _segment(item), *more])
+
+
+class Catalogue:
+    """What of one kind can be asked for; it comes whole, in one answer."""
+
+    def __init__(self, transport: Transport, path: str) -> None:
+        self._transport = transport
+        self._path = path
+
+    def list(self) -> Page[Component]:
+        """Everything, with the JSON Schema of every option."""
+        return parse(Page[Component], self._transport.get(self._path))
+
+    def get(self, name: str) -> Component:
+        """The one with this name; raises NotFound."""
+        known = {component.name: component for component in self.list().data}
+        if name not in known:
+            names = ", ".join(known)
+            raise NotFound(f"nothing is called {name!r} at {self._path}; there are {names}")
+        return known[name]
 
 
 class Jobs(Collection[Job]):

@@ -194,11 +194,11 @@ def _label_passes(component: Component, images: int, spec: JobSpec) -> float:
     options, updates = component.options, label_steps(component)
     if not updates:
         return 0.0
+    if options["learning"] == "unrolled":
+        return updates * _passes_of_windows(options, images)
     labels = int(options["labels_per_image"])
     if options["learning"] == "distribution_matching":
         return labels * spec.dataset.num_train
-    if options["learning"] == "unrolled":
-        return updates * _passes_of_windows(options, images)
     each = {"real": TRAIN_PASSES, "synthetic": SECOND_ORDER_PASSES * labels}
     return _loop_passes(options, updates, images, each, spec)
 

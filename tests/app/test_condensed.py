@@ -8,19 +8,20 @@ from sqlalchemy import event
 from app.condensed.registration import describe_bundle, object_key
 from app.jobs import leases
 from app.kit.db import unit_of_work
-from app.models import Condensed, Job
+from app.kit.tenancy import bound
+from app.models import DEFAULT_TENANT, Condensed, Job
 from dcpi_core.spec.report import Arm, ByteCount, Environment, Report
-from tests.app.conftest import FOUR_WORDS
+from tests.app.conftest import FOUR_WORDS, queued, result, upload
 
 FILES = {"data.safetensors": bytes(range(256)) * 20, "previews/grid.png": b"\x89PNG fake"}
 
 
 def report() -> Report:
-    def arm(name, *runs):
+    def arm(name, *runs, network="ConvNetD2"):
         return Arm(
             name=name,
             title=name,
-            network="ConvNetD2",
+            network=network,
             num_images=10,
             train_bytes=1,
             runs=runs,
@@ -32,7 +33,13 @@ def report() -> Report:
         epochs=1,
         seeds=(0, 1),
         num_test=1,
-        arms=(arm("random", 0.1, 0.2), arm("base", 0.3, 0.4), arm("privileged", 0.5, 0.6)),
+        arms=(
+            arm("random", 0.1, 0.2),
+            arm("base", 0.3, 0.4),
+            arm("privileged", 0.5, 0.6),
+            arm("permuted", 0.2, 0.3),
+            arm("privileged", 0.8, 0.9, network="MLP"),
+        ),
         differences=(),
         bytes=ByteCount(images=1, labels=2, privileged={"feature": 3}),
         seconds={},
@@ -64,7 +71,10 @@ def test_the_row_tells_what_the_report_says(client, condensed_id):
     found = client.get(f"/v1/condensed/{condensed_id}").json()
     assert found["top1"] == pytest.approx(0.55)
     assert found["bytes_total"] == 6
-    assert next(iter(found["headline"])) == "privileged"
+    means = {arm: summary["mean"] for arm, summary in found["headline"].items()}
+    assert means == pytest.approx(
+        {"random": 0.15, "base": 0.35, "privileged": 0.55, "permuted": 0.25}
+    )
     assert found["headline"]["random"]["n"] == 2
 
 
@@ -208,6 +218,26 @@ def test_the_archive_holds_every_file_uncompressed(client, condensed_id):
         assert archive.testzip() is None
         assert all(info.compress_type == zipfile.ZIP_STORED for info in archive.infolist())
         assert {name: archive.read(name) for name in FILES} == FILES
+
+
+def test_results_of_an_upload_are_found_by_its_id_and_by_its_name(client, state):
+    with unit_of_work(bound(state.sessions, DEFAULT_TENANT)) as session:
+        for job_id, dataset_id in (("job_1", "ds_1"), ("job_2", "ds_2")):
+            session.add(upload(dataset_id, f"pets {dataset_id}"))
+            session.flush()
+            job = queued(job_id)
+            job.dataset, job.dataset_id = "pets", dataset_id
+            session.add(job)
+            session.flush()
+            session.add(result(job_id, dataset="pets"))
+
+    def found(dataset):
+        listed = client.get("/v1/condensed", params={"dataset": dataset}).json()["data"]
+        return {one["job_id"] for one in listed}
+
+    assert found("ds_1") == {"job_1"}
+    assert found("pets") == {"job_1", "job_2"}
+    assert found("ds_3") == set()
 
 
 def test_filters(client, condensed_id):

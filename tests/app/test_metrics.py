@@ -2,8 +2,12 @@
 
 import json
 import logging
+import os
 import re
+import subprocess
+import sys
 
+import httpx
 import pytest
 
 from app.jobs import leases
@@ -129,6 +133,30 @@ def test_nobody_writes_lines_of_their_own_into_the_log(client, log_as, end):
     (line,) = [line for line in lines() if "app.kit.watching" in line]
     assert " INFO app.kit.watching: GET /x\\" in line
     assert line.endswith(forged + "\\x1b[2K 404")
+
+
+def test_the_server_logs_as_the_application_does(tmp_path):
+    """From its first line to its last, and nothing twice."""
+    home = {"DCPI_HOME": str(tmp_path), "DCPI_BROKER_URL": "redis://127.0.0.1:1/0"}
+    command = [sys.executable, "-m", "uvicorn", "app.main:create_app", "--factory", "--port=0"]
+    with subprocess.Popen(
+        command,
+        env=os.environ | home | {"DCPI_LOG_FORMAT": "json"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as server:
+        said = []
+        for line in server.stderr:
+            said.append(json.loads(line))
+            found = re.search(r"running on (http://\S+)", said[-1]["message"])
+            if found:
+                assert httpx.get(f"{found[1]}/healthz", trust_env=False).status_code == 200
+                server.terminate()
+        assert server.stdout.read() == ""
+    assert said[0]["message"].startswith("Started server process")
+    assert said[-1]["message"].startswith("Finished server process")
+    assert sum("/healthz" in line["message"] for line in said) <= 1
 
 
 def test_a_traceback_cannot_pass_for_a_record(log_as):

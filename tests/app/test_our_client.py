@@ -11,7 +11,7 @@ from dcpi_core.cli.sources import Origin, prepare
 from dcpi_core.cli.uploading import uploaded
 from dcpi_core.client import models
 from dcpi_core.spec.catalog import load_catalog
-from dcpi_core.spec.errors import Conflict
+from dcpi_core.spec.errors import Conflict, NotFound
 from dcpi_core.spec.job import JobRequest
 from dcpi_core.spec.resolve import resolve
 from tests.app.conftest import FOUR_WORDS
@@ -51,6 +51,19 @@ def test_attempts(dcpi, state):
         leases.claim(session, job.id, "worker-1", 60)
     (attempt,) = dcpi.jobs.attempts(job.id)
     assert (attempt.number, attempt.worker, attempt.outcome) == (1, "worker-1", None)
+
+
+def test_what_can_be_asked_for(dcpi):
+    catalog = load_catalog()
+    for part, known in (
+        (dcpi.methods, catalog.methods),
+        (dcpi.privileged_types, catalog.privileged_types),
+        (dcpi.architectures, catalog.networks),
+    ):
+        assert [component.name for component in part.list().data] == list(known)
+    assert dcpi.methods.get("dc").options_schema == catalog.methods["dc"].options_schema
+    with pytest.raises(NotFound, match=r"'cd'.*herding"):
+        dcpi.methods.get("cd")
 
 
 def test_a_dataset_with_its_facts(dcpi):

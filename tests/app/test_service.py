@@ -14,14 +14,14 @@ from app.jobs import repository
 from app.jobs.device_time import month_of
 from app.kit import problems
 from app.kit.clock import now
-from app.kit.db import build_engine
+from app.kit.db import build_engine, build_sessions, unit_of_work
 from app.main import create_app
 from app.migrate import config_for, upgrade
-from app.models import DEFAULT_TENANT, Attempt, Base, DeviceTime, Job, Owned
+from app.models import DEFAULT_TENANT, Attempt, Base, Condensed, DeviceTime, Job, Owned
 from app.openapi import PATH, render
 from app.settings import Settings
 from dcpi_core.spec import errors
-from tests.app.conftest import LOCAL, queued
+from tests.app.conftest import LOCAL, queued, result
 
 
 def test_every_deliberate_error_has_a_status():
@@ -187,6 +187,23 @@ def test_answers_that_were_kept_before_are_found_by_what_they_created(database_u
         found = connection.exec_driver_sql("SELECT object_id FROM idempotency_keys").scalars().all()
     engine.dispose()
     assert found == ["job_1"]
+
+
+def test_what_sets_were_said_to_be_worth_is_what_they_are_worth(each_engine, database_url):
+    from alembic import command
+
+    means = {"base": {"mean": 0.3}, "full": {"mean": 0.9}}
+    worth = {0.5: means | {"privileged": {"mean": 0.5}}, 0.3: means}
+    with unit_of_work(build_sessions(each_engine)) as session:
+        for number, headline in enumerate(worth.values()):
+            session.add(queued(f"job_{number}"))
+            session.flush()
+            session.add(result(f"job_{number}", top1=0.9, headline=headline))
+    command.downgrade(config_for(database_url), "0010_answers_by_object")
+    upgrade(database_url)
+    with each_engine.connect() as connection:
+        found = connection.execute(select(Condensed.top1)).scalars().all()
+    assert sorted(found) == sorted(worth)
 
 
 def test_what_was_there_before_tenants_belongs_to_the_default_one(database_url):

@@ -177,6 +177,21 @@ def test_feature_matching_costs_what_it_passes():
     assert flops(30) - flops(10) == pytest.approx(20 * forward * (2 * 50 + 4 * 3))
 
 
+WAYS = [
+    (name, way)
+    for name, entry in load_catalog().privileged_types.items()
+    for way in entry.options_schema["properties"].get("learning", {}).get("enum", ())
+]
+
+
+@pytest.mark.parametrize(("pi_type", "way"), WAYS)
+def test_every_way_of_learning_every_type_has_an_estimate(pi_type, way):
+    assert {"soft", "feature"} <= {name for name, _ in WAYS}
+    assigned = estimate(spec((3, 32, 32), pi_type))
+    found = estimate(spec((3, 32, 32), pi_type, learning=way))
+    assert (found.flops > assigned.flops) == (way != "assigned")
+
+
 @pytest.mark.parametrize(("method", "tiles"), [("random", 1), ("idm", 4)])
 def test_unrolled_labels_cost_two_windows_an_update_and_the_real_images_that_judge_them(
     method, tiles
