@@ -41,7 +41,7 @@ from dcpi_core.real_training import TrainingPlan
 from dcpi_core.registry import METHODS, PRIVILEGED_TYPES, Registry
 from dcpi_core.rng import Streams
 from dcpi_core.spec.dataset import DatasetFacts
-from dcpi_core.spec.errors import DatasetUnavailable, TrainingDiverged
+from dcpi_core.spec.errors import DatasetUnavailable, InvalidInput, TrainingDiverged
 from dcpi_core.spec.job import Component, JobSpec
 from dcpi_core.spec.progress import (
     Phase,
@@ -445,6 +445,7 @@ def read_source(spec: JobSpec, place: Workplace) -> ImageDataset:
     Raises:
         DatasetUnavailable: this machine does not have it, or the images are not those that the
             job was resolved for.
+        InvalidInput: there is a class without test images, on which no accuracy can be measured.
     """
     if place.source is not None:
         source = place.source
@@ -453,6 +454,10 @@ def read_source(spec: JobSpec, place: Workplace) -> ImageDataset:
     else:
         source = load_dataset(spec.dataset.name, place.data_root)
     _check_source(spec.dataset, source.facts)
+    counts = source.test.count_per_class(source.facts.num_classes)
+    if 0 in counts:
+        name = shortened(source.facts.classes[counts.index(0)])
+        raise InvalidInput(f"{source.facts.name}: class {name} has no test image to be judged by")
     return source
 
 

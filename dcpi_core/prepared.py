@@ -27,6 +27,7 @@ from dcpi_core.real_training import (
 )
 from dcpi_core.signals import Signals, outputs_of
 from dcpi_core.spec.dataset import DatasetFacts
+from dcpi_core.training import require_finite
 
 OBSERVED_AT_ONCE = 1024  # images, while signals are computed
 
@@ -48,7 +49,11 @@ class Assets:
         runtime: Runtime,
         on_step: OnEpochStep | None = None,
     ) -> TrainedNetwork:
-        """Load the network of ``plan``, or train it (resuming where an earlier try stopped)."""
+        """Load the network of ``plan``, or train it (resuming where an earlier try stopped).
+
+        Raises:
+            TrainingDiverged: a parameter became NaN or infinite. The epoch is not kept.
+        """
         done = self._file(plan, facts, runtime, "safetensors")
         partial = self._file(plan, facts, runtime, "partial")
         run = _load(done)
@@ -57,6 +62,7 @@ class Assets:
             trainer = Trainer(plan, train, facts, runtime, run)
             while run.epoch < plan.total_epochs(len(train)):
                 trainer.epoch(on_step)
+                require_finite(trainer.network, f"training of {plan.network} on real images")
                 finished = run.epoch == plan.total_epochs(len(train))
                 _save(done if finished else partial, run)
             partial.unlink(missing_ok=True)

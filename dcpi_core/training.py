@@ -97,7 +97,7 @@ def fit(
             apply_gradients(trained, optimiser, found)
             if on_step is not None:
                 on_step(epoch * steps_per_epoch + number + 1, len(rates) * steps_per_epoch)
-    _require_finite(network)
+    require_finite(network)
     return network
 
 
@@ -269,7 +269,8 @@ def has_batch_norm(network: nn.Module) -> bool:
     return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules())
 
 
-def _require_finite(network: nn.Module) -> None:
+def require_finite(network: nn.Module, what: str = "training") -> None:
+    """Raise TrainingDiverged if a parameter is NaN or infinite."""
     finite = torch.stack([torch.isfinite(p).all() for p in network.parameters()])
     if not bool(finite.all()):
-        raise TrainingDiverged("training diverged: a parameter became NaN or infinite")
+        raise TrainingDiverged(f"{what} diverged: a parameter became NaN or infinite")

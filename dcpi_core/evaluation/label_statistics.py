@@ -214,12 +214,11 @@ def _reference(
         for number in range(repeats)
     ]
     probed = torch.cat([own[repeats * per_class :][:most] for own in drawn])
-    values = _teacher_says(kind, torch.cat([*parts, probed]), ctx)
-    split = repeats * num_classes * per_class
     return Reference(
-        draws=values[:split].unflatten(0, (repeats, -1)),
+        draws=_teacher_says(kind, torch.cat(parts), ctx).unflatten(0, (repeats, -1)),
         labels=ctx.train.labels[parts[0]],
-        probed=values[split:],
+        # What is to be told must not be given away by a hard label in it.
+        probed=_teacher_says(kind.unaided(), probed, ctx),
         probed_labels=ctx.train.labels[probed],
     )
 

@@ -78,6 +78,13 @@ class PrivilegedType(Protocol[State]):
         """The labels as they were before any learning."""
         ...
 
+    def unaided(self) -> "PrivilegedType[State]":
+        """The same type, whose labels say of an image's class only what its teacher knows.
+
+        Itself, unless it mixes the hard label in.
+        """
+        ...
+
     def finish(self, state: State) -> "Enrichment":
         """The labels, and what is worth reporting about them."""
         ...

@@ -156,6 +156,9 @@ class Soft:
     def assigned(self, state: SoftState) -> SoftLabels:
         return self._labels(state.probabilities, state)
 
+    def unaided(self) -> "Soft":
+        return Soft(self.options.model_copy(update={"hard_label_weight": 0.0}))
+
     def finish(self, state: SoftState) -> Enrichment:
         metrics = {
             "teacher_train_accuracy": state.teacher_accuracy,

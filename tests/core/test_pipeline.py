@@ -12,13 +12,14 @@ from torch.nn import functional as F
 from dcpi_core import bundle, pipeline
 from dcpi_core.base_sets import BaseSets
 from dcpi_core.checkpoint import below, load_tensors
-from dcpi_core.datasets import Split, from_splits, load
+from dcpi_core.datasets import ImageDataset, Split, from_splits, load
 from dcpi_core.evaluation.reporting import seeds_of
 from dcpi_core.methods.matching.base import GradientMatching
 from dcpi_core.spec.catalog import load_catalog
 from dcpi_core.spec.errors import (
     CheckpointError,
     DatasetUnavailable,
+    InvalidInput,
     OutdatedCheckpoint,
     TrainingDiverged,
 )
@@ -525,6 +526,15 @@ class TestImagesOfAnotherDataset:
         brighter = spec.dataset.model_copy(update={"mean": (0.5,)})
         with pytest.raises(DatasetUnavailable, match=r"is for: mean \(0.305183,\), not \(0.5,\)\."):
             self.read(spec.model_copy(update={"dataset": brighter}), digits, tmp_path)
+
+    def test_a_class_without_test_images_is_refused_before_any_work(self, digits, tmp_path):
+        known = digits.test.labels < 9
+        test = Split(digits.test.images[known], digits.test.labels[known])
+        facts = digits.facts.model_copy(update={"num_test": len(test), "fingerprint": ""})
+        source = ImageDataset(facts, digits.train, test)
+        spec = job().model_copy(update={"dataset": source.facts})
+        with pytest.raises(InvalidInput, match="digits: class '9' has no test image"):
+            self.read(spec, source, tmp_path)
 
 
 def test_no_method_can_reach_the_test_data(finished, tmp_path):

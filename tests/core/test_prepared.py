@@ -9,6 +9,7 @@ from dcpi_core.networks import build
 from dcpi_core.prepared import Assets
 from dcpi_core.real_training import TrainingPlan
 from dcpi_core.rng import Streams
+from dcpi_core.spec.errors import TrainingDiverged
 from tests.core.problems import blobs, context
 
 PLAN = TrainingPlan(network="ConvNetD2", epochs=4, batch_size=16)
@@ -44,6 +45,14 @@ def test_an_interrupted_training_goes_on_bit_exactly(tmp_path):
     for name, value in whole.parameters.items():
         assert torch.equal(resumed.parameters[name], value)
     assert torch.equal(resumed.forgetting, whole.forgetting)
+
+
+def test_a_training_that_diverges_is_an_error_and_leaves_nothing(tmp_path):
+    ctx = context(blobs(), tmp_path)
+    wild = replace(PLAN, learning_rate=1e30)
+    with pytest.raises(TrainingDiverged, match="ConvNetD2 on real images diverged"):
+        Assets(tmp_path).trained_network(wild, ctx.train, ctx.facts, ctx.runtime)
+    assert not list(tmp_path.rglob("*.safetensors")) + list(tmp_path.rglob("*.partial"))
 
 
 def test_another_plan_or_dataset_is_another_asset():

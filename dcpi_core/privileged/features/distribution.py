@@ -49,12 +49,12 @@ def _pooled_pieces(
         yield pool(network.features(seen, number), form, pooling)
 
 
-@torch.no_grad()
 def class_means(
     network: Network, layer: Layer, form: Form, pooling: Pooling, ctx: Context
 ) -> Tensor:
     """Mean features of all real training images of each class, (K, F, h, w) or pooled; CPU."""
 
+    @torch.no_grad()  # in here, because every thread has a mode of its own
     def of_class(label: int) -> Tensor:
         members = ctx.train.of_class(label)
         sums = [

@@ -12,7 +12,7 @@ the preset ``published``.
 
 from dataclasses import dataclass, replace
 from statistics import median
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import Field
@@ -218,6 +218,9 @@ class Feature:
 
     def assigned(self, state: FeatureState) -> FeatureLabels:
         return self._labels(state.start, state)
+
+    def unaided(self) -> Self:
+        return self
 
     def finish(self, state: FeatureState) -> Enrichment:
         metrics = self._drift(state)

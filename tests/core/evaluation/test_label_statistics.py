@@ -189,6 +189,14 @@ class TestJobStatistics:
         assert [each.drift for each in found] == [None, 0, None]
         assert [each.largest_rank for each in found] == [5, 5, 3]
 
+    def test_hard_labels_in_soft_ones_do_not_tell_the_class_of_real_images(self, tmp_path):
+        """There is nothing in these images to know them by."""
+        ignorant = {"teacher_epochs": 1, "teacher_min_steps": 0}
+        kinds = [Soft(SoftOptions(hard_label_weight=share, **ignorant)) for share in (0.0, 1.0)]
+        alone, mixed = self.statistics(tmp_path, kinds, source=blobs(noise=50.0))
+        assert mixed.transfer == mixed.real_transfer < 0.7
+        assert alone.real_transfer < 0.7
+
     @pytest.mark.parametrize("learning", ["assigned", "distribution_matching"])
     def test_labels_of_no_teacher_have_no_yardstick(self, tmp_path, learning):
         options = FeatureOptions(label_init="noise", learning=learning, teacher_min_steps=1)

@@ -87,6 +87,21 @@ def test_labels_get_the_means_of_the_real_classes(ctx, condensed):
     assert kind.finish(state).images is None
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_no_graph_of_the_training_set_is_kept(ctx, monkeypatch, threads):
+    made = []
+
+    def spy(*given):
+        made.append(pool(*given))
+        return made[-1]
+
+    monkeypatch.setattr("dcpi_core.privileged.features.distribution.pool", spy)
+    several = replace(ctx, runtime=replace(ctx.runtime, threads=threads))
+    class_means(ctx.fresh_network("any"), "final", "map", "average", several)
+    assert len(made) >= 3
+    assert not any(piece.requires_grad for piece in made)
+
+
 def test_one_image_per_class_gets_its_class_mean(ctx, condensed):
     one = CondensedSet(condensed.images[::2], condensed.labels[::2])
     kind = Feature(FeatureOptions(**SMALL, layer="first"))
