@@ -105,9 +105,11 @@ class _Panels:
             yield f'<text {where} font-size="9" text-anchor="middle">{size:g}</text>'
         name, _, more = curve.name.partition(", ")
         yield f'<text x="2" y="14" font-weight="bold">{escape(name)}</text>'
-        yield f'<text x="2" y="26" font-size="9" fill="#687080">{escape(more)}</text>'
+        if more:
+            yield f'<text x="2" y="26" font-size="9" fill="#687080">{escape(more)}</text>'
         yield self._way({x: mean for x, (mean, _) in self.reference.ours.items()}, REFERENCE)
-        yield self._way(curve.paper, PAPERS, "4 3")
+        if curve.paper:
+            yield self._way(curve.paper, PAPERS, "4 3")
         yield self._way({x: mean for x, (mean, _) in curve.ours.items()}, OURS)
         for size, (mean, spread) in sorted(curve.ours.items()):
             across, low, high = self.x(size), self.y(mean - spread), self.y(mean + spread)

@@ -120,7 +120,8 @@ def _service(found: dict[str, Any]) -> Iterator[str]:
 def curves_svg(found: dict[str, Any], table: Table, beside: str) -> str:
     """Accuracy of what is trained on without labels, over the share of the training set."""
     wanted = [cell for cell in table.cells if cell.arm == "base"]
-    curves = {row: _curve(row, wanted, found, table) for row in {cell.row for cell in wanted}}
+    rows = dict.fromkeys(cell.row for cell in wanted)
+    curves = {row: _curve(row, wanted, found, table) for row in rows}
     reference = curves.pop(beside)
     return panels_svg(list(curves.values()), reference, f"CIFAR-10, {table.title}")
 
@@ -133,7 +134,7 @@ def _curve(row: str, cells: Sequence[Cell], found: dict[str, Any], table: Table)
     }
     return Curve(
         row,
-        ours={x: (100 * fmean(all_), 100 * stdev(all_)) for x, all_ in runs.items() if all_},
+        ours={x: (100 * fmean(all_), 100 * _deviation(all_)) for x, all_ in runs.items() if all_},
         paper={x: cell.paper for x, cell in own.items() if cell.paper is not None},
     )
 
@@ -253,9 +254,11 @@ def _options(options: dict[str, Any]) -> str:
 
 
 def _spread(runs: list[float]) -> str:
-    mean = sum(runs) / len(runs)
-    variance = sum((run - mean) ** 2 for run in runs) / max(len(runs) - 1, 1)
-    return f"{100 * mean:.2f} +- {100 * variance**0.5:.2f}"
+    return f"{100 * sum(runs) / len(runs):.2f} +- {100 * _deviation(runs):.2f}"
+
+
+def _deviation(runs: Sequence[float]) -> float:
+    return stdev(runs) if len(runs) > 1 else 0.0
 
 
 def _machine(found: dict[str, Any]) -> str:
