@@ -165,7 +165,8 @@ def plain_graph_cut(found: Signals, count: int) -> list[int]:
     similarity = (1 + unit @ unit.T) / 2
     picked: list[int] = []
     while len(picked) < count:
-        gains = similarity.sum(0) - 2 * similarity[picked].sum(0)
+        balance = len(similarity) / (len(picked) + 1)  # twice the weight of the second sum
+        gains = similarity.sum(0) - balance * similarity[picked].sum(0)
         gains[picked] = -torch.inf
         picked.append(int(gains.argmax()))
     return picked

@@ -49,6 +49,8 @@ def _table_1() -> Iterator[Cell]:
     for count, column in BUDGETS.items():
         job = Job("forgetting", count, base={"never_learned": "zero"})
         yield Cell("forgetting, what was never learned last", column, job)
+        job = Job("graph_cut", count, base={"redundancy": "one"})
+        yield Cell("graph_cut, redundancy one", column, job)
     labelled = {
         "herding": (27.9, 37.3, 45.8, 51.0, 54.0),
         "k_center": (29.7, 40.0, 46.2, 50.8, 54.3),

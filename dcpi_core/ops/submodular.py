@@ -57,8 +57,8 @@ def facility_location(rows: Rows, size: int, count: int) -> Tensor:
     return torch.tensor(picked)
 
 
-def graph_cut(vectors: OuterProducts, count: int) -> Tensor:
-    """Greedy maximum of  sum over all i, picked j of s_ij - sum over picked i, j of s_ij.
+def graph_cut(vectors: OuterProducts, count: int, redundancy: float | None = None) -> Tensor:
+    """Greedy maximum of  sum over all i, picked j of s_ij - r * sum over picked i, j of s_ij.
 
     The similarity is s = (1 + cosine) / 2, of an image with itself 1. The cosines are never all
     formed: sums of columns follow from the mean vector, and a pick changes the gains by one row of
@@ -67,6 +67,9 @@ def graph_cut(vectors: OuterProducts, count: int) -> Tensor:
     Args:
         vectors: n vectors of any length; those of length zero have cosine 0 with all others.
         count: how many images to pick.
+        redundancy: r; None for n / 2t at pick t, with which the picks greedily approach the
+            distribution of all images: their squared maximum mean discrepancy under the kernel s
+            is a constant minus 2 / (n t) times this maximum (Chen et al., UAI 2010).
 
     Returns:
         (count,) int64 indices in pick order.
@@ -77,14 +80,17 @@ def graph_cut(vectors: OuterProducts, count: int) -> Tensor:
     size = len(vectors)
     _require(count, size)
     unit = vectors.unit()
-    # An image's similarity with itself is gained and lost again.
-    gains = (size * (1 + unit.with_mean()) - (1 + unit.squares)) / 2
+    # Without an image's similarity with itself, which is the same of all.
+    reach = (size * (1 + unit.with_mean()) - (1 + unit.squares)) / 2
+    redundant = torch.zeros_like(reach)  # twice the similarity with the picks
     picked: list[int] = []
     while len(picked) < count:
-        tolerance = ROUNDING * torch.finfo(unit.right.dtype).eps * (1 + len(picked))
-        picked.append(first_true(gains >= gains.max() - tolerance))
-        gains -= 1 + unit.products(torch.tensor(picked[-1:]))[0]  # twice s
-        gains[picked[-1]] = -torch.inf  # taken
+        weight = size / (2 * (len(picked) + 1)) if redundancy is None else redundancy
+        gains = reach - weight * redundant
+        error = torch.finfo(unit.right.dtype).eps * (1 + weight * len(picked))
+        picked.append(first_true(gains >= gains.max() - ROUNDING * error))
+        redundant += 1 + unit.products(torch.tensor(picked[-1:]))[0]
+        reach[picked[-1]] = -torch.inf  # taken
     return torch.tensor(picked)
 
 

@@ -117,6 +117,8 @@ def test_submodular_rules_are_their_definitions(problem, space):
     wanted = naive.facility_location(similarity, count)
     assert pick("facility_location", found, count, space=space) == wanted
     assert pick("graph_cut", found, count, space=space) == naive.graph_cut(similarity, count)
+    one = pick("graph_cut", found, count, space=space, redundancy="one")
+    assert one == naive.graph_cut(similarity, count, 1.0)
 
 
 @given(problems())

@@ -32,9 +32,10 @@ def facility_location(similarity, count):
     return greedy(len(similarity), count, lambda s: similarity[:, s].amax(1).sum())
 
 
-def graph_cut(similarity, count):
+def graph_cut(similarity, count, redundancy=None):
     def value(s):
-        return similarity[:, s].sum() - similarity[s][:, s].sum()
+        weight = len(similarity) / (2 * len(s)) if redundancy is None else redundancy
+        return similarity[:, s].sum() - weight * similarity[s][:, s].sum()
 
     return greedy(len(similarity), count, value)
 

@@ -30,7 +30,9 @@ def test_more_images_than_rows_at_once(dtype):
     similarity = similarity_of(found)
     picked = facility_location(lambda i: similarity[i].to(dtype), 150, 12)
     assert picked.tolist() == naive.facility_location(similarity, 12)
-    assert graph_cut(found, 12).tolist() == naive.graph_cut(similarity, 12)
+    for redundancy in (None, 0.0, 1.0, 7.5):
+        wanted = naive.graph_cut(similarity, 12, redundancy)
+        assert graph_cut(found, 12, redundancy).tolist() == wanted
 
 
 def test_rows_made_again_when_they_do_not_fit(monkeypatch):
@@ -68,6 +70,36 @@ def test_greedy_beats_chance():
 
     greedy = covered(facility_location(lambda i: similarity[i], 200, 8))
     assert all(greedy > covered(torch.randperm(200, generator=draw)[:8]) for _ in range(20))
+
+
+def discrepancy(similarity, index):
+    """Squared maximum mean discrepancy between some images and all."""
+    between, within = similarity[:, index].mean(), similarity[index][:, index].mean()
+    return float(similarity.mean() - 2 * between + within)
+
+
+def test_balanced_graph_cut_takes_what_brings_the_picks_nearest_to_all():
+    found = vectors(60)
+    similarity = similarity_of(found)
+    picked = graph_cut(found, 10).tolist()
+    for size, best in enumerate(picked):
+        apart = {
+            i: discrepancy(similarity, [*picked[:size], i])
+            for i in range(60)
+            if i not in picked[:size]
+        }
+        assert apart[best] == pytest.approx(min(apart.values()), abs=1e-12)
+
+
+def test_redundancy_one_stays_near_the_centre_where_balance_spreads():
+    """The picks are few beside all: similarity to these decides almost alone."""
+    found = vectors(400)
+    similarity = similarity_of(found)
+    central = set(similarity.sum(0).topk(20).indices.tolist())
+    one, balanced = graph_cut(found, 20, 1.0), graph_cut(found, 20)
+    assert len(central & set(one.tolist())) > 10
+    assert len(central & set(balanced.tolist())) < 5
+    assert discrepancy(similarity, balanced) < discrepancy(similarity, one) / 50
 
 
 def test_matching_pursuit_comes_near_the_mean():
