@@ -323,9 +323,9 @@ TABLES = {
         "Table 1: coresets",
         "Protocol `dc`. Our proxy is the condensing network, theirs a ResNet-18. The paper's "
         "labelled rows tuned their images with gradient matching, so that arm stands beside them. "
-        "Those of `forgetting` are of images chosen while ties still went by index. What is now "
-        "`redundancy: one` was measured as `graph_cut` before there was a choice, and picks the "
-        "same images today.",
+        "Those of `forgetting` are of images chosen while ties still went by index. At 0.1, 0.4 "
+        "and 1 %, `redundancy: one` was measured as `graph_cut` before there was a choice, and "
+        "picks the same images today.",
         tuple(_table_1()),
         beside="random",
     ),
